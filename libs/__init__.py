@@ -1,0 +1,1 @@
+"""Libraries the services build on."""

@@ -1,0 +1,1 @@
+"""What every service shares: domain, messages, bus, database, upstream, observability."""

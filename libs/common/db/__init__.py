@@ -1,0 +1,1 @@
+"""Postgres, the only truth: engine, one table module per aggregate, migrations, roles."""

@@ -1,0 +1,116 @@
+"""What followed wallets did, as seen. Writer: ingest. Rows are never deleted; a reorganised fill is REVERSED."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Identity, Index, LargeBinary, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from libs.common.db.tables.columns import document, instant, micros
+
+
+class TradeEvent(SQLModel, table=True):
+    """One fill of a followed wallet: one OrderFilled log, seen on chain, by the API, or both.
+
+    `usdc_notional_micros` excludes the fee, so cash = notional + fee (BUY) or notional - fee (SELL). `ordinal` tells
+    equal fills of one transaction apart. `booked` is false for fills older than the follow.
+    """
+
+    __tablename__ = "trade_event"
+    __table_args__ = (
+        UniqueConstraint("tx_hash", "wallet", "asset_id", "side", "share_micros", "ordinal", "incarnation"),
+        Index(
+            "trade_event_log",
+            "tx_hash",
+            "log_index",
+            "incarnation",
+            unique=True,
+            postgresql_where=text("log_index IS NOT NULL"),
+        ),
+        Index("trade_event_key", "user_id", "asset_id", "side", "detect_time"),
+        Index("trade_event_wallet_time", "wallet", "event_time"),
+        Index("trade_event_detected", "detect_time"),
+        Index("trade_event_asset", "asset_id"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    seq: int | None = Field(default=None, sa_type=BigInteger, nullable=False, sa_column_args=(Identity(always=True),))
+    user_id: UUID = Field(foreign_key="followed_user.id")
+    wallet: str = Field(max_length=42)
+    asset_id: str = Field(max_length=100)
+    side: str = Field(max_length=4)
+    share_micros: int = micros()
+    price_micros: int = micros()
+    usdc_notional_micros: int = micros()
+    fee_micros: int = micros()
+    tx_hash: str = Field(max_length=66)
+    ordinal: int
+    incarnation: int = 0
+    role: str | None = Field(default=None, max_length=5)
+    log_index: int | None = None
+    block_number: int | None = micros(default=None, nullable=True)
+    block_hash: str | None = Field(default=None, max_length=66)
+    event_time: datetime = instant()
+    detect_time: datetime = instant()
+    first_source: str = Field(max_length=8)
+    status: str = Field(default="CANONICAL", max_length=9)
+    booked: bool
+    mismatch: dict[str, Any] | None = document(default=None, nullable=True)
+
+
+class ActivityEvent(SQLModel, table=True):
+    """Any other row of a wallet's activity: splits, merges, redeems, conversions, account rows, unknown types.
+
+    `type` is the wire's own word, `kind` what we make of it.
+    """
+
+    __tablename__ = "activity_event"
+    __table_args__ = (
+        UniqueConstraint(
+            "tx_hash",
+            "wallet",
+            "type",
+            "condition_id",
+            "asset_id",
+            "side",
+            "share_micros",
+            "usdc_micros",
+            "ordinal",
+            name="activity_event_facts",
+        ),
+        Index("activity_event_key", "user_id", "condition_id", "kind", "detect_time"),
+        Index("activity_event_wallet_time", "wallet", "event_time"),
+        Index("activity_event_detected", "detect_time"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    seq: int | None = Field(default=None, sa_type=BigInteger, nullable=False, sa_column_args=(Identity(always=True),))
+    user_id: UUID = Field(foreign_key="followed_user.id")
+    wallet: str = Field(max_length=42)
+    type: str = Field(max_length=40)
+    kind: str = Field(max_length=10)
+    condition_id: str = Field(default="", max_length=80)
+    asset_id: str = Field(default="", max_length=100)
+    side: str = Field(default="", max_length=4)
+    share_micros: int = micros()
+    usdc_micros: int = micros()
+    tx_hash: str = Field(max_length=66)
+    ordinal: int
+    event_time: datetime = instant()
+    detect_time: datetime = instant()
+    status: str = Field(default="CANONICAL", max_length=9)
+    booked: bool
+
+
+class EventSighting(SQLModel, table=True):
+    """One source's first sight of one event, with the values it reported and the raw object, zlib-compressed."""
+
+    __tablename__ = "event_sighting"
+
+    event_id: UUID = Field(primary_key=True)
+    source: str = Field(primary_key=True, max_length=8)
+    seen_at: datetime = instant(index=True)
+    share_micros: int = micros()
+    usdc_micros: int = micros()
+    payload: bytes | None = Field(default=None, sa_type=LargeBinary)

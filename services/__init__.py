@@ -1,0 +1,1 @@
+"""Shadowbook's services: see README.md beside this file."""

@@ -1,0 +1,111 @@
+"""Composition root of the grouper: the only place that constructs."""
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+from libs.common.db.dead_letters import PostgresDeadLetters
+
+from libs.common.bus import Bus
+from libs.common.bus.streams import EVENTS_DETECTED, GROUPS_CLOSED
+from libs.common.db.checkpoints import beat
+from libs.common.db.engine import make_engine
+from libs.common.domain.errors import Unavailable
+from libs.common.messages import EventDetected, GroupClosed
+from libs.common.observability.health import Health
+from libs.common.observability.http import serve_http
+from services.grouper.closing import FAILURES_MAX, ClosingClock
+from services.grouper.core import key_of
+from services.grouper.handlers import on_events_detected
+from services.grouper.settings import Settings
+from services.grouper.store import GroupStore
+
+SERVICE: Final = "grouper"
+SWEEP_SECONDS: Final = 10
+SWEEP_OLDER_THAN: Final = timedelta(seconds=30)
+SWEEP_REACH: Final = timedelta(days=1)
+"""Regular sweeps look back this far; the look at start goes to the beginning."""
+BEGINNING: Final = datetime(2020, 1, 1, tzinfo=UTC)
+START_BATCH: Final = 5_000
+
+_log = structlog.get_logger()
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run one grouper until `stop`."""
+    engine = make_engine(settings.database_url.get_secret_value(), application=settings.instance)
+    health = Health(SERVICE, settings.instance)
+    health.require("closing", within_seconds=15)
+    serve_http(health, settings.http_port)
+    bus = Bus(
+        settings.redis_url.get_secret_value(),
+        service=SERVICE,
+        instance=settings.instance,
+        dead_letters=PostgresDeadLetters(engine),
+        health=health,
+    )
+    store = GroupStore(engine)
+
+    async def publish(groups: list[GroupClosed]) -> None:
+        await bus.publish(GROUPS_CLOSED, groups)
+        _log.info("groups_closed", groups=len(groups))
+
+    async def give_up(event: EventDetected, error: Exception) -> None:
+        await bus.give_up(EVENTS_DETECTED, SERVICE, event, error, attempts=FAILURES_MAX + 1)
+
+    clock = ClosingClock(
+        store,
+        publish,
+        give_up,
+        window=timedelta(milliseconds=settings.aggregation_window_ms),
+        keys_max=settings.keys_per_close_max,
+        now=lambda: datetime.now(UTC),
+    )
+    bus.consume(EVENTS_DETECTED, SERVICE, on_events_detected(store, clock.start), batch_max=500)
+    async with asyncio.TaskGroup() as tasks:
+        beating = tasks.create_task(beat(engine, SERVICE, settings.instance, settings.http_port, health.snapshot))
+        await _take_up(store, clock, stop)
+        await bus.start()
+        sweeping = tasks.create_task(_sweep(store, bus))
+        try:
+            await clock.run(stop, lambda: health.progress("closing"))
+        finally:
+            await bus.stop()
+            beating.cancel()
+            sweeping.cancel()
+    await engine.dispose()
+
+
+async def _take_up(store: GroupStore, clock: ClosingClock, stop: asyncio.Event) -> None:
+    """Start the clocks of events that a former life left without a group."""
+    since = BEGINNING
+    while not stop.is_set():
+        try:
+            events = await store.stragglers(since, datetime.now(UTC), START_BATCH)
+        except Unavailable as error:
+            _log.warning("start_waits", error=str(error)[:200])
+            await asyncio.sleep(1)
+            continue
+        for event in events:
+            if key := key_of(event):
+                clock.start(key, event)
+        if events:
+            _log.info("ungrouped_events_taken_up", events=len(events))
+        if len(events) < START_BATCH:
+            return
+        await clock.tick()
+
+
+async def _sweep(store: GroupStore, bus: Bus) -> None:
+    """Refill the stream with events that no grouper closed, forever."""
+
+    async def rows(limit: int) -> list[EventDetected]:
+        now = datetime.now(UTC)
+        return await store.stragglers(now - SWEEP_REACH, now - SWEEP_OLDER_THAN, limit)
+
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        with contextlib.suppress(Unavailable):
+            await bus.sweep(EVENTS_DETECTED, SERVICE, rows)

@@ -1,0 +1,161 @@
+"""The pricer's rounds: mark what is held, ask how held markets ended, and notice what cannot wait."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import structlog
+
+from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.market import Resolution
+from libs.common.messages import MarketResolved, MarkUpdated
+from services.pricer.core import Held, Mark, choose_marks, conditions_to_ask, due_at_once, worth_writing
+from services.pricer.settings import Settings
+from services.pricer.store import PriceStore
+
+OVERDUE_SECONDS: Final = 10
+"""A market that has a reason to be over is asked about this often."""
+REDEEM_REACH: Final = timedelta(minutes=5)
+
+_log = structlog.get_logger()
+
+
+class Prices(Protocol):
+    """What the pricer reads from the order book's side; prices in micros by asset."""
+
+    async def midpoints(self, asset_ids: Sequence[str]) -> dict[str, int]:
+        """Return the midpoints of those that have one."""
+
+    async def last_trades(self, asset_ids: Sequence[str]) -> dict[str, int]:
+        """Return the last trade prices of those that have one."""
+
+
+class Resolutions(Protocol):
+    """What the pricer reads of markets that ended."""
+
+    async def resolutions(self, condition_ids: Sequence[str]) -> dict[str, Resolution]:
+        """Return the final resolutions among these conditions."""
+
+
+class Rounds:
+    """All rounds of one pricer; every round can be repeated without harm."""
+
+    def __init__(
+        self,
+        store: PriceStore,
+        prices: Prices,
+        outcomes: Resolutions,
+        publish_marks: Callable[[Sequence[MarkUpdated]], Awaitable[None]],
+        publish_resolved: Callable[[Sequence[MarketResolved]], Awaitable[None]],
+        settings: Settings,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._prices = prices
+        self._outcomes = outcomes
+        self._publish_marks = publish_marks
+        self._publish_resolved = publish_resolved
+        self._settings = settings
+        self._now = now
+        self._marked: set[str] = set()
+        self._asked: dict[str, datetime] = {}
+        self._marked_at: datetime | None = None
+        self._resolved_at: datetime | None = None
+
+    async def run(self, stop: asyncio.Event, progress: Callable[[], None]) -> None:
+        """Look every `look_seconds` until `stop`; an outage only delays."""
+        while not stop.is_set():
+            try:
+                await self.look()
+                progress()
+            except Unavailable as error:
+                _log.warning("round_waits", error=str(error)[:200])
+            except Rejected as error:
+                _log.error("round_refused", error=str(error)[:500])
+            try:
+                async with asyncio.timeout(self._settings.look_seconds):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def look(self) -> None:
+        """Do what is due now: a full marking, a full round of resolutions, or only what cannot wait."""
+        now = self._now()
+        held = await self._store.held()
+        if _due(self._resolved_at, now, self._settings.resolution_seconds):
+            conditions = conditions_to_ask(held)
+            await self._resolve(conditions)
+            await self._store.remember("resolutions", {"completed_at": _iso(now), "conditions": len(conditions)})
+            self._resolved_at = now
+        else:
+            redeemed = await self._store.redeemed_since(now - REDEEM_REACH)
+            overdue = due_at_once(held, redeemed, now)
+            await self._resolve({c for c in overdue if _due(self._asked.get(c), now, OVERDUE_SECONDS)})
+        if _due(self._marked_at, now, self._settings.mark_seconds):
+            await self._mark(held)
+            await self._store.remember("marking", {"completed_at": _iso(now), "assets": len(held)})
+            self._marked_at = now
+            self._marked = {asset.asset_id for asset in held}
+        elif first_held := [asset for asset in held if asset.asset_id not in self._marked]:
+            await self._mark(first_held)
+            self._marked |= {asset.asset_id for asset in first_held}
+
+    async def _mark(self, held: Sequence[Held]) -> None:
+        wanted = [asset.asset_id for asset in held if asset.payout_micros is None]
+        midpoints = await self._prices.midpoints(wanted) if wanted else {}
+        without = [asset_id for asset_id in wanted if asset_id not in midpoints]
+        last_trades = await self._prices.last_trades(without) if without else {}
+        latest = await self._store.latest([asset.asset_id for asset in held])
+        marks = choose_marks(held, midpoints, last_trades, self._now())
+        changed = worth_writing(marks, latest, timedelta(seconds=self._settings.unchanged_seconds))
+        await self._store.add_marks(changed)
+        await self._announce(changed)
+        if len(marks) < len(held):
+            _log.warning("assets_unmarkable", assets=len(held) - len(marks))
+
+    async def _resolve(self, conditions: set[str]) -> None:
+        if not conditions:
+            return
+        now = self._now()
+        found = await self._outcomes.resolutions(sorted(conditions))
+        self._asked = {c: at for c, at in self._asked.items() if not _due(at, now, OVERDUE_SECONDS)}
+        self._asked |= dict.fromkeys(conditions, now)
+        marks = await self._store.add_resolutions(found.values(), now)
+        if found:
+            await self._publish_resolved(
+                [
+                    MarketResolved(
+                        condition_id=resolution.condition_id,
+                        payouts_micros=resolution.payouts_micros,
+                        occurred_at=resolution.resolved_at or now,
+                        observed_at=now,
+                    )
+                    for resolution in found.values()
+                ]
+            )
+            await self._announce(marks)
+            _log.info("markets_resolved", conditions=sorted(found))
+
+    async def _announce(self, marks: Sequence[Mark]) -> None:
+        if marks:
+            await self._publish_marks(
+                [
+                    MarkUpdated(
+                        asset_id=mark.asset_id,
+                        price_micros=mark.price_micros,
+                        source=mark.source,
+                        occurred_at=mark.at,
+                        observed_at=mark.at,
+                    )
+                    for mark in marks
+                ]
+            )
+
+
+def _due(last: datetime | None, now: datetime, seconds: float) -> bool:
+    return last is None or now - last >= timedelta(seconds=seconds)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat()
