@@ -4,19 +4,19 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.db.dead_letters import PostgresDeadLetters
-from libs.common.upstream.clob import ClobClient
-from libs.common.upstream.data_api import DataApiClient
-from libs.common.upstream.gateway import Gateway
 
 from libs.common.bus import Bus
+from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import MARKETS_RESOLVED, MARKS_UPDATED
 from libs.common.db.checkpoints import beat
 from libs.common.db.engine import make_engine
 from libs.common.messages import MarketResolved, MarkUpdated
 from libs.common.observability.health import Health
 from libs.common.observability.http import serve_http
+from libs.common.upstream.clob import ClobClient
+from libs.common.upstream.data_api import DataApiClient
+from libs.common.upstream.gateway import Gateway
 from services.pricer.rounds import Rounds
 from services.pricer.settings import Settings
 from services.pricer.store import SERVICE, PriceStore
@@ -64,6 +64,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             await bus.stop()
             beating.cancel()
     for gateway in (clob, data):
-        await gateway.close()
+        await gateway.aclose()
     await bucket.close()
     await engine.dispose()

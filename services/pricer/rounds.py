@@ -80,26 +80,40 @@ class Rounds:
                 continue
 
     async def look(self) -> None:
-        """Do what is due now: a full marking, a full round of resolutions, or only what cannot wait."""
+        """Do what is due now. Marks and resolutions come from different hosts: one's outage never stops the other."""
         now = self._now()
         held = await self._store.held()
-        if _due(self._resolved_at, now, self._settings.resolution_seconds):
-            conditions = conditions_to_ask(held)
-            await self._resolve(conditions)
-            await self._store.remember("resolutions", {"completed_at": _iso(now), "conditions": len(conditions)})
-            self._resolved_at = now
-        else:
-            redeemed = await self._store.redeemed_since(now - REDEEM_REACH)
-            overdue = due_at_once(held, redeemed, now)
-            await self._resolve({c for c in overdue if _due(self._asked.get(c), now, OVERDUE_SECONDS)})
+        outages = []
+        for part in (self._marking, self._resolving):
+            try:
+                await part(held, now)
+            except Unavailable as error:
+                outages.append(error)
+        if outages:
+            raise outages[0]
+
+    async def _marking(self, held: Sequence[Held], now: datetime) -> None:
+        """Mark everything when that is due, else only what is held for the first time."""
         if _due(self._marked_at, now, self._settings.mark_seconds):
             await self._mark(held)
-            await self._store.remember("marking", {"completed_at": _iso(now), "assets": len(held)})
+            await self._store.remember("marking", {"completed_at": now.isoformat(), "assets": len(held)})
             self._marked_at = now
             self._marked = {asset.asset_id for asset in held}
         elif first_held := [asset for asset in held if asset.asset_id not in self._marked]:
             await self._mark(first_held)
             self._marked |= {asset.asset_id for asset in first_held}
+
+    async def _resolving(self, held: Sequence[Held], now: datetime) -> None:
+        """Ask about every unresolved condition when that is due, else only about those with a reason to be over."""
+        if _due(self._resolved_at, now, self._settings.resolution_seconds):
+            conditions = conditions_to_ask(held)
+            await self._resolve(conditions)
+            await self._store.remember("resolutions", {"completed_at": now.isoformat(), "conditions": len(conditions)})
+            self._resolved_at = now
+        else:
+            redeemed = await self._store.redeemed_since(now - REDEEM_REACH)
+            overdue = due_at_once(held, redeemed, now)
+            await self._resolve({c for c in overdue if _due(self._asked.get(c), now, OVERDUE_SECONDS)})
 
     async def _mark(self, held: Sequence[Held]) -> None:
         wanted = [asset.asset_id for asset in held if asset.payout_micros is None]
@@ -155,7 +169,3 @@ class Rounds:
 
 def _due(last: datetime | None, now: datetime, seconds: float) -> bool:
     return last is None or now - last >= timedelta(seconds=seconds)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat()

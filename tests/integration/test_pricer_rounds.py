@@ -1,0 +1,193 @@
+"""The pricer's rounds on a real Postgres, with a made-up exchange."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import insert, text
+
+from libs.common.db.engine import transaction
+from libs.common.db.tables.ledger import Position
+from libs.common.db.tables.markets import Market, OutcomeAsset
+from libs.common.domain.errors import Unavailable
+from libs.common.domain.market import Resolution
+from libs.common.messages import MarketResolved, MarkUpdated
+from services.pricer.rounds import Rounds
+from services.pricer.settings import Settings
+from services.pricer.store import PriceStore
+from tests.support.databases import Database
+
+pytestmark = pytest.mark.integration
+
+START = datetime(2026, 9, 28, 9, 0, tzinfo=UTC)
+PORTFOLIO = UUID(int=3)
+
+
+class Exchange:
+    """Prices and resolutions as this test wants them; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.mids: dict[str, int] = {}
+        self.trades: dict[str, int] = {}
+        self.resolved: dict[str, Resolution] = {}
+        self.asked: list[list[str]] = []
+        self.away = False
+
+    async def midpoints(self, asset_ids: Sequence[str]) -> dict[str, int]:
+        if self.away:
+            raise Unavailable("no exchange")
+        return {asset: self.mids[asset] for asset in asset_ids if asset in self.mids}
+
+    async def last_trades(self, asset_ids: Sequence[str]) -> dict[str, int]:
+        return {asset: self.trades[asset] for asset in asset_ids if asset in self.trades}
+
+    async def resolutions(self, condition_ids: Sequence[str]) -> dict[str, Resolution]:
+        self.asked.append(list(condition_ids))
+        return {condition: self.resolved[condition] for condition in condition_ids if condition in self.resolved}
+
+
+class Stage:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.exchange = Exchange()
+        self.now = START
+        self.marks: list[MarkUpdated] = []
+        self.resolved: list[MarketResolved] = []
+        settings = Settings(
+            database_url=SecretStr("postgresql://x"), redis_url=SecretStr("redis://x"), instance="pricer-0", http_port=1
+        )
+        self.rounds = Rounds(
+            PriceStore(database.engine("pricer")), self.exchange, self.exchange, self._marked, self._ended, settings,
+            now=lambda: self.now,
+        )  # fmt: skip
+
+    async def _marked(self, marks: Sequence[MarkUpdated]) -> None:
+        self.marks += marks
+
+    async def _ended(self, resolved: Sequence[MarketResolved]) -> None:
+        self.resolved += resolved
+
+    async def after(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.marks.clear()
+        self.resolved.clear()
+        await self.rounds.look()
+
+    async def rows(self, query: str) -> list[Any]:
+        async with self.database.engine().connect() as connection:
+            return [tuple(row) for row in await connection.execute(text(query))]
+
+
+async def given_market(database: Database, condition: str, assets: Sequence[str], close_time: datetime) -> None:
+    async with transaction(database.engine("ingest")) as connection:
+        market = {
+            "condition_id": condition, "id": condition, "question": "?", "slug": "s", "close_time": close_time,
+            "active": True, "closed": False, "accepting_orders": True, "neg_risk": False, "resolved": False,
+            "fee_rate": Decimal("0.05"), "fee_exponent": Decimal(1), "tick_micros": 10_000, "version": "v1",
+            "refreshed_at": START,
+        }  # fmt: skip
+        await connection.execute(insert(Market).values(market))
+        for index, asset in enumerate(assets):
+            row = {"asset_id": asset, "condition_id": condition, "outcome_index": index, "name": asset}
+            await connection.execute(insert(OutcomeAsset).values(row))
+
+
+async def given_position(database: Database, asset: str) -> None:
+    async with transaction(database.engine()) as connection:
+        portfolio = text(
+            "INSERT INTO portfolio (id, scope, opened_at, cash_micros, deposits_micros, withdrawals_micros,"
+            " fees_micros, realized_pnl_micros, decision_seq, drawdown_tripped)"
+            " VALUES (:id, 'EXEC_GLOBAL', now(), 0, 0, 0, 0, 0, 0, false) ON CONFLICT DO NOTHING"
+        )
+        await connection.execute(portfolio, {"id": PORTFOLIO})
+        row = {
+            "portfolio_id": PORTFOLIO, "asset_id": asset, "share_micros": 5, "cost_micros": 1, "realized_pnl_micros": 0,
+            "flags": [], "updated_at": START,
+        }  # fmt: skip
+        await connection.execute(insert(Position).values(row))
+
+
+@pytest.fixture
+async def stage(database: Database) -> Stage:
+    await given_market(database, "0xc", ["1", "2"], START + timedelta(hours=1))
+    return Stage(database)
+
+
+async def test_nothing_held_means_nothing_asked(stage: Stage) -> None:
+    await stage.after(0)
+    assert stage.exchange.asked == []
+    assert [key for (key,) in await stage.rows("SELECT key FROM system_checkpoint ORDER BY key")] == [
+        "marking",
+        "resolutions",
+    ]
+
+
+async def test_a_first_held_asset_is_marked_at_once_and_then_every_thirty_seconds(stage: Stage) -> None:
+    await stage.after(0)
+    await given_position(stage.database, "1")
+    stage.exchange.mids = {"1": 400_000}
+    await stage.after(1)
+    assert [(m.asset_id, m.price_micros) for m in stage.marks] == [("1", 400_000)]
+    stage.exchange.mids = {"1": 410_000}
+    await stage.after(28)
+    assert stage.marks == []
+    await stage.after(1)
+    assert [m.price_micros for m in stage.marks] == [410_000]
+    assert await stage.rows("SELECT price_micros, source FROM market_price_snapshot ORDER BY at") == [
+        (400_000, "MIDPOINT"),
+        (410_000, "MIDPOINT"),
+    ]
+
+
+async def test_last_trade_stands_in_and_without_it_the_mark_stays(stage: Stage) -> None:
+    await given_position(stage.database, "1")
+    stage.exchange.trades = {"1": 300_000}
+    await stage.after(0)
+    assert [m.source for m in stage.marks] == ["LAST_TRADE"]
+    stage.exchange.trades = {}
+    await stage.after(30)
+    assert stage.marks == []
+
+
+async def test_a_resolution_is_kept_announced_and_marked_at_its_payout(stage: Stage) -> None:
+    await given_position(stage.database, "1")
+    stage.exchange.mids = {"1": 400_000}
+    await stage.after(0)
+    stage.exchange.resolved = {"0xc": Resolution("0xc", (500_000, 500_000), START, "reported")}
+    await stage.after(59)
+    assert stage.resolved == []
+    await stage.after(1)
+    assert [m.payouts_micros for m in stage.resolved] == [(500_000, 500_000)]
+    assert {(m.asset_id, m.price_micros, m.source.value) for m in stage.marks} == {
+        ("1", 500_000, "PAYOUT"),
+        ("2", 500_000, "PAYOUT"),
+    }
+    asked = len(stage.exchange.asked)
+    await stage.after(120)
+    assert len(stage.exchange.asked) == asked
+
+
+async def test_a_market_past_its_end_is_asked_about_at_once(stage: Stage) -> None:
+    await given_position(stage.database, "1")
+    stage.now = START + timedelta(minutes=59, seconds=50)
+    await stage.after(0)
+    asked = len(stage.exchange.asked)
+    await stage.after(11)
+    assert len(stage.exchange.asked) == asked + 1
+    await stage.after(5)
+    assert len(stage.exchange.asked) == asked + 1
+
+
+async def test_an_outage_changes_nothing_and_is_made_up(stage: Stage) -> None:
+    await given_position(stage.database, "1")
+    stage.exchange.mids = {"1": 400_000}
+    stage.exchange.away = True
+    with pytest.raises(Unavailable):
+        await stage.after(0)
+    stage.exchange.away = False
+    await stage.after(1)
+    assert len(stage.marks) == 1
