@@ -5,7 +5,7 @@ integers; how they are written is the caller's business.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from sqlalchemy import text
@@ -14,13 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 CHUNK_ROWS: Final = 2_000
 """Rows held in memory at a time."""
 
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """One KIND: its query, and the columns that hold JSON documents (they arrive as JSON text)."""
-
-    query: str
-    documents: frozenset[str] = field(default_factory=frozenset)
+Rows = Sequence[Sequence[Any]]
 
 
 _EVENTS: Final = """
@@ -112,6 +106,10 @@ LEFT JOIN followed_user AS followed ON followed.id = portfolio.user_id
 ORDER BY at, scope, user_label
 """
 
+_BOOKS: Final = """
+SELECT hash, asset_id, fetched_at, bids, asks, timestamp_ms FROM book_snapshot ORDER BY fetched_at, asset_id
+"""
+
 _CONFIG: Final = """
 SELECT version, scope, followed.label AS user_label, effective_at, values
 FROM effective_config LEFT JOIN followed_user AS followed ON followed.id = effective_config.user_id
@@ -129,34 +127,29 @@ FROM market LEFT JOIN market_resolution ON market_resolution.condition_id = mark
 ORDER BY market.condition_id
 """
 
-EXPORTS: Final[Mapping[str, Export]] = {
-    "events": Export(_EVENTS, frozenset({"mismatch"})),
-    "sightings": Export(_SIGHTINGS),
-    "groups": Export(_GROUPS),
-    "attempts": Export(_ATTEMPTS, frozenset({"inputs", "checks"})),
-    "fills": Export(_FILLS),
-    "ledger": Export(_LEDGER),
-    "positions": Export(_POSITIONS),
-    "snapshots": Export(_SNAPSHOTS),
-    "marks": Export("SELECT asset_id, at, price_micros, source FROM market_price_snapshot ORDER BY at, asset_id"),
-    "books": Export(
-        "SELECT hash, asset_id, fetched_at, bids, asks, timestamp_ms FROM book_snapshot ORDER BY fetched_at, asset_id",
-        frozenset({"bids", "asks"}),
-    ),
-    "config": Export(_CONFIG, frozenset({"values"})),
-    "markets": Export(_MARKETS),
-    "deadletters": Export("SELECT * FROM dead_letter ORDER BY last_at, id"),
-    "audit": Export("SELECT * FROM audit_log ORDER BY at, id", frozenset({"detail"})),
+EXPORTS: Final[Mapping[str, str]] = {
+    "events": _EVENTS,
+    "sightings": _SIGHTINGS,
+    "groups": _GROUPS,
+    "attempts": _ATTEMPTS,
+    "fills": _FILLS,
+    "ledger": _LEDGER,
+    "positions": _POSITIONS,
+    "snapshots": _SNAPSHOTS,
+    "marks": "SELECT asset_id, at, price_micros, source FROM market_price_snapshot ORDER BY at, asset_id",
+    "books": _BOOKS,
+    "config": _CONFIG,
+    "markets": _MARKETS,
+    "deadletters": "SELECT * FROM dead_letter ORDER BY last_at, id",
+    "audit": "SELECT * FROM audit_log ORDER BY at, id",
 }
-"""The KINDs of SPEC section 14, by name."""
+"""The query of each KIND of SPEC section 14."""
 
 
-async def stream_rows(engine: AsyncEngine, kind: str) -> AsyncIterator[tuple[Sequence[str], Sequence[Sequence[Any]]]]:
-    """Yield (column names, rows) of a KIND in chunks; at least one chunk, so that the columns are always known."""
+@asynccontextmanager
+async def open_rows(engine: AsyncEngine, kind: str) -> AsyncIterator[tuple[Sequence[str], AsyncIterator[Rows]]]:
+    """Yield the column names of a KIND and its rows in chunks."""
     async with engine.connect() as connection:
         await connection.execution_options(yield_per=CHUNK_ROWS)
-        result = await connection.stream(text(EXPORTS[kind].query))
-        columns = tuple(result.keys())
-        yield columns, ()
-        async for chunk in result.partitions(CHUNK_ROWS):
-            yield columns, chunk
+        async with connection.stream(text(EXPORTS[kind])) as result:
+            yield tuple(result.keys()), result.partitions(CHUNK_ROWS)

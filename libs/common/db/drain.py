@@ -1,0 +1,99 @@
+"""Is everything seen also done? What `up --exit-when-drained` asks at the end of a tape.
+
+Work that ended in a dead letter is not waited for: it is counted apart, and somebody has to look at it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from libs.common.db.engine import transaction
+
+_BACKLOG: Final = {
+    "events without a group": """
+        SELECT count(*) FROM (
+            SELECT id FROM trade_event WHERE booked AND status = 'CANONICAL' AND incarnation = 0
+            UNION ALL
+            SELECT id FROM activity_event WHERE booked AND status = 'CANONICAL' AND kind IN ('SPLIT', 'MERGE')
+        ) e
+        WHERE NOT EXISTS (SELECT 1 FROM event_group_member m WHERE m.event_id = e.id)
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = e.id::text)""",
+    "fills without shadow entries": """
+        SELECT count(*) FROM trade_event e
+        WHERE booked AND share_micros > 0
+          AND NOT EXISTS (SELECT 1 FROM ledger_entry l WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER')
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = e.id::text)""",
+    "splits and merges without shadow entries": """
+        SELECT count(*) FROM activity_event e
+        WHERE booked AND kind IN ('SPLIT', 'MERGE') AND share_micros > 0
+          AND NOT EXISTS (SELECT 1 FROM ledger_entry l WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER')
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = e.id::text)""",
+    "groups without a decision": """
+        SELECT count(*) FROM event_group g CROSS JOIN (VALUES ('EXEC_USER'), ('EXEC_GLOBAL')) s(scope)
+        WHERE NOT EXISTS (SELECT 1 FROM copy_attempt a WHERE a.group_id = g.id AND a.scope = s.scope)
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = g.id::text)""",
+    "decisions without entries": """
+        SELECT count(*) FROM copy_attempt a WHERE posted_at IS NULL AND decision = 'EXECUTE'
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = a.id::text)""",
+    "resolved positions without a settlement": """
+        SELECT count(*) FROM position p JOIN market_resolution r USING (condition_id)
+        WHERE p.share_micros <> 0
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = p.condition_id)""",
+    "wallets without a complete poll": """
+        SELECT count(*) FROM followed_user_proxy_wallet w
+        WHERE w.unfollowed_at IS NULL AND NOT EXISTS (
+            SELECT 1 FROM system_checkpoint c
+            WHERE c.service = 'ingest' AND c.key = 'poll:' || w.wallet
+              AND coalesce(c.value->>'started_at', c.value->>'completed_at')::timestamptz > :since)""",
+    "a resolution check of what is held": """
+        SELECT CASE WHEN EXISTS (SELECT 1 FROM position WHERE share_micros <> 0) AND NOT EXISTS (
+            SELECT 1 FROM system_checkpoint c
+            WHERE c.service = 'pricer' AND c.key = 'resolutions'
+              AND coalesce(c.value->>'started_at', c.value->>'completed_at')::timestamptz > :since
+        ) THEN 1 ELSE 0 END""",
+    "a marking of what is held": """
+        SELECT CASE WHEN EXISTS (SELECT 1 FROM position WHERE share_micros <> 0) AND NOT EXISTS (
+            SELECT 1 FROM system_checkpoint c
+            WHERE c.service = 'pricer' AND c.key = 'marking'
+              AND coalesce(c.value->>'started_at', c.value->>'completed_at')::timestamptz > :since
+        ) THEN 1 ELSE 0 END""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is not done yet, by name, without zeros; and how many dead letters are open."""
+
+    waiting: dict[str, int]
+    dead_letters_open: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to wait for."""
+        return not self.waiting
+
+
+async def backlog(engine: AsyncEngine, since: datetime) -> Backlog:
+    """Return what is left to do; polls, checks and markings count only when they began after `since`.
+
+    Raises Unavailable when the database is away.
+    """
+    async with transaction(engine) as connection:
+        counts = {name: await _count(connection, query, since) for name, query in _BACKLOG.items()}
+        dead = await connection.scalar(text("SELECT count(*) FROM dead_letter WHERE status = 'OPEN'"))
+    return Backlog({name: count for name, count in counts.items() if count}, int(dead or 0))
+
+
+async def database_now(engine: AsyncEngine) -> datetime:
+    """Return the database's clock, by which checkpoints of all processes can be compared."""
+    async with transaction(engine) as connection:
+        now: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+    return now
+
+
+async def _count(connection: AsyncConnection, query: str, since: datetime) -> int:
+    result = await connection.execute(text(query), {"since": since} if ":since" in query else {})
+    return int(result.scalar_one())

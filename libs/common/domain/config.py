@@ -1,0 +1,284 @@
+"""Sizing and guardrails: the one schema of every configuration, global or per user, from file, page or tape.
+
+Names are SPEC 5's in lower snake case with their unit; the SPEC's own upper-case names are accepted too. Amounts are
+whole micros and percentages are decimal per cent ("0.75" is 0.75 %). What a user's row does not set is inherited from
+the global row, and what that does not set from the defaults below. Unknown names are refused.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from libs.common.domain.errors import Rejected
+from libs.common.domain.money import LOT_SHARE_MICROS, MICROS
+
+AMOUNT_MICROS_MAX: Final = 10**15
+BLACKLIST_MAX: Final = 10_000
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, (float, Decimal)):
+        exact = Decimal(repr(value)) if isinstance(value, float) else value
+        if not exact.is_finite() or exact != exact.to_integral_value():
+            raise ValueError(f"expected a whole number, got {value}")
+        return int(exact)
+    return value
+
+
+def _amount(value: object) -> object:
+    try:
+        whole = _whole(value)
+    except ValueError:
+        raise ValueError(f"expected whole micros (1 USDC is {MICROS}), got the decimal {value}") from None
+    if isinstance(whole, int) and 0 < whole < LOT_SHARE_MICROS:
+        raise ValueError(
+            f"expected micros (1 USDC is {MICROS}); {whole} would be less than a cent, write {whole * MICROS}?"
+        )
+    return whole
+
+
+def _decimal(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected a number, got a truth value")  # noqa: TRY004  pydantic reports ValueErrors
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    if isinstance(value, str):
+        try:
+            return Decimal(value.strip().removesuffix("%").strip())
+        except InvalidOperation:
+            raise ValueError(f"expected a number, got {value!r:.40}") from None
+    return value
+
+
+Amount = Annotated[int, BeforeValidator(_amount), Field(ge=0, le=AMOUNT_MICROS_MAX, strict=True)]
+Price = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MICROS, strict=True)]
+Duration = Annotated[int, BeforeValidator(_whole), Field(ge=0, strict=True)]
+Percent = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=100, max_digits=12, decimal_places=9)]
+
+
+class CopyConfig(BaseModel):
+    """A complete configuration; its defaults are SPEC 5's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # sizing
+    copy_pct: Annotated[Percent, Field(gt=0)] = Decimal(1)
+    """Share of their notional that we copy."""
+    min_trade_notional_micros: Amount = 5 * MICROS
+    """Smallest target; smaller ones are clamped up or skipped, see `below_min`."""
+    max_trade_notional_micros: Amount = 250 * MICROS
+    """Largest target."""
+    max_trade_equity_pct: Percent = Decimal("0.75")
+    """Largest target as a share of the portfolio's equity."""
+    user_max_trade_notional_micros: Amount | None = None
+    """The user's own largest target; null: none."""
+    min_marketable_micros: Amount = MICROS
+    """The exchange takes no marketable BUY below this."""
+    below_min: Literal["CLAMP_UP", "SKIP"] = "CLAMP_UP"
+    """What becomes of a target below the minimum."""
+    sell_sizing: Literal["NOTIONAL", "PROPORTIONAL"] = "NOTIONAL"
+    """SELL by their notional, or by the fraction of their position that they sold."""
+    decision_latency_ms: Annotated[Duration, Field(le=600_000)] = 750
+    """Time between a group's closing and its decision."""
+    jitter_ms: Annotated[Duration, Field(le=60_000)] = 250
+    """Largest addition to the latency; which part of it, the group's id decides."""
+
+    # guardrails
+    max_worse_than_their_price_micros: Price = 10_000
+    """How much worse than their average price we may pay or get."""
+    max_chase_mid_micros: Price = 15_000
+    """How far beyond the book's midpoint we may pay or get."""
+    max_spread_micros: Price = 20_000
+    """Widest spread we trade on."""
+    depth_multiple: Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=1000, decimal_places=9)] = Decimal(
+        "1.25"
+    )
+    """Liquidity within the limit must be this many targets; below 1 it permits partial fills on thin books."""
+    min_time_to_close_seconds: Annotated[Duration, Field(le=10**9)] = 1_800
+    """Nothing is opened in a market closing sooner."""
+    max_event_age_seconds: Annotated[Duration, Field(le=10**9)] = 120
+    """Groups older than this at decision are stale."""
+    daily_loss_limit_pct: Percent = Decimal(3)
+    """Loss since 00:00 UTC beyond which nothing is opened."""
+    weekly_loss_limit_pct: Percent = Decimal(8)
+    """Loss since Monday 00:00 UTC beyond which nothing is opened."""
+    max_drawdown_limit_pct: Percent = Decimal(12)
+    """Fall from the peak that stops opening until the admin resets it."""
+    max_total_exposure_pct: Percent = Decimal(70)
+    """Cap of all positions, in equity."""
+    max_exposure_per_market_pct: Percent = Decimal(5)
+    """Cap of one market's positions, both outcomes together, in equity."""
+    max_exposure_per_user_pct: Percent = Decimal(20)
+    """Cap of what one user led us into, in equity; EXEC_GLOBAL only."""
+    cap_policy: Literal["SKIP", "SHRINK"] = "SKIP"
+    """What becomes of a target beyond a cap: skipped, or shrunk to the headroom."""
+    market_blacklist: Annotated[frozenset[Annotated[str, Field(max_length=80)]], Field(max_length=BLACKLIST_MAX)] = (
+        frozenset()
+    )
+    """Condition ids in which nothing is opened."""
+
+
+SIZING_FIELDS: Final = frozenset(tuple(CopyConfig.model_fields)[:10])
+"""Names kept in CopySizingConfig; all others are kept in GuardrailConfig."""
+GUARDRAIL_FIELDS: Final = frozenset(CopyConfig.model_fields) - SIZING_FIELDS
+
+_ALIASES: Final = {
+    "copy_pct_notional": "copy_pct",
+    "min_trade_notional": "min_trade_notional_micros",
+    "max_trade_notional": "max_trade_notional_micros",
+    "user_max_trade_notional": "user_max_trade_notional_micros",
+    "max_trade_equity": "max_trade_equity_pct",
+    "min_marketable": "min_marketable_micros",
+    "spread": "max_spread_micros",
+    "max_spread": "max_spread_micros",
+    "worse_than_their_price": "max_worse_than_their_price_micros",
+    "chasing_mid": "max_chase_mid_micros",
+    "daily_loss": "daily_loss_limit_pct",
+    "daily_loss_limit": "daily_loss_limit_pct",
+    "daily_loss_pct": "daily_loss_limit_pct",
+    "weekly_loss": "weekly_loss_limit_pct",
+    "weekly_loss_limit": "weekly_loss_limit_pct",
+    "weekly_loss_pct": "weekly_loss_limit_pct",
+    "drawdown": "max_drawdown_limit_pct",
+    "max_drawdown": "max_drawdown_limit_pct",
+    "max_drawdown_limit": "max_drawdown_limit_pct",
+    "drawdown_pct": "max_drawdown_limit_pct",
+    "max_drawdown_pct": "max_drawdown_limit_pct",
+    "max_total_exposure": "max_total_exposure_pct",
+    "max_exposure_per_market": "max_exposure_per_market_pct",
+    "max_exposure_per_user": "max_exposure_per_user_pct",
+    "blacklist": "market_blacklist",
+}
+
+
+def canonical(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return `values` under this schema's own names.
+
+    `{"sizing": {...}, "guardrails": {...}}` is flattened. Raises Rejected for unknown and repeated names.
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if key.lower() in {"sizing", "guardrails"} and isinstance(value, Mapping):
+            inner = canonical(value, where)
+        else:
+            name = _ALIASES.get(key.lower(), key.lower())
+            if name not in CopyConfig.model_fields:
+                raise Rejected(
+                    f"{where}: unknown setting {key!r}; expected one of {', '.join(CopyConfig.model_fields)}"
+                )
+            inner = {name: value}
+        for name, each in inner.items():
+            if name in found:
+                raise Rejected(f"{where}: {name} is set twice")
+            found[name] = each
+    return found
+
+
+def merge(*layers: Mapping[str, Any], where: str = "config") -> CopyConfig:
+    """Return the configuration that `layers` (later ones win) give over the defaults; raises Rejected when invalid."""
+    combined: dict[str, Any] = {}
+    for layer in layers:
+        combined.update(canonical(layer, where))
+    try:
+        return CopyConfig.model_validate(combined)
+    except ValidationError as error:
+        raise Rejected(f"{where}: {_explain(error)}") from None
+
+
+def overrides(
+    values: Mapping[str, Any], *, over: Mapping[str, Any] | None = None, where: str = "config"
+) -> dict[str, Any]:
+    """Return `values` validated (over the layer `over`) and JSON-able, holding only what was set."""
+    named = canonical(values, where)
+    merged = merge(over or {}, named, where=where)
+    _check_bounds_agree(
+        merged,
+        own=over is None or {"min_trade_notional_micros", "max_trade_notional_micros"} <= named.keys(),
+        where=where,
+    )
+    return {name: value for name, value in document(merged).items() if name in named}
+
+
+def _check_bounds_agree(config: CopyConfig, *, own: bool, where: str) -> None:
+    """Refuse a layer that contradicts itself; a user's maximum below the global minimum merely says: copy nothing."""
+    if own and config.max_trade_notional_micros < config.min_trade_notional_micros:
+        raise Rejected(
+            f"{where}: max_trade_notional_micros ({config.max_trade_notional_micros}) is below "
+            f"min_trade_notional_micros ({config.min_trade_notional_micros}): no order could ever be made"
+        )
+
+
+def document(config: CopyConfig) -> dict[str, Any]:
+    """Return a configuration as a JSON document: decimals as text, sets as sorted lists."""
+    found = config.model_dump(mode="json")
+    found["market_blacklist"] = sorted(config.market_blacklist)
+    return found
+
+
+def _explain(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{name}: {message}" if name else message)
+    return "; ".join(parts)
+
+
+class ConfigFile(BaseModel):
+    """What `up --config FILE` and a tape's `config` hold, validated; see `read_config_file`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    global_values: dict[str, Any]
+    user_values: dict[str, dict[str, Any]]
+    bankroll_micros: Amount | None
+
+
+_GLOBAL_KEYS: Final = {"global"}
+_USER_KEYS: Final = {"users", "per_user", "user", "labels", "per_label"}
+_BANKROLL_KEYS: Final = {"bankroll_micros", "bankroll"}
+
+
+def read_config_file(content: object, where: str = "config") -> ConfigFile:
+    """Validate `{"global": {...}, "users": {"<label>": {...}}, "bankroll_micros": N}`; every part may be absent.
+
+    Settings beside these keys count as global. Raises Rejected, naming the place, when anything is wrong.
+    """
+    if not isinstance(content, Mapping):
+        raise Rejected(f"{where}: expected a JSON object, got {type(content).__name__}")
+    shared: dict[str, Any] = {}
+    users: dict[str, Mapping[str, Any]] = {}
+    bankroll: object = None
+    for key, value in content.items():
+        lower = str(key).lower()
+        if lower in _GLOBAL_KEYS:
+            shared.update(canonical(_section(value, f"{where}: {key}"), f"{where}: {key}"))
+        elif lower in _USER_KEYS:
+            users.update(
+                {
+                    str(label): _section(each, f"{where}: {key}.{label}")
+                    for label, each in _section(value, f"{where}: {key}").items()
+                }
+            )
+        elif lower in _BANKROLL_KEYS:
+            bankroll = value
+        else:
+            shared.update(canonical({key: value}, where))
+    global_values = overrides(shared, where=f"{where}: global")
+    user_values = {
+        label: overrides(each, over=global_values, where=f"{where}: users.{label}") for label, each in users.items()
+    }
+    try:
+        return ConfigFile(global_values=global_values, user_values=user_values, bankroll_micros=bankroll)
+    except ValidationError as error:
+        raise Rejected(f"{where}: {_explain(error)}") from None
+
+
+def _section(value: object, where: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise Rejected(f"{where}: expected a JSON object, got {type(value).__name__}")
+    return value

@@ -1,0 +1,225 @@
+"""One host of the exchange over HTTP: rate limit, timeouts, retries, circuit breaker, and no body believed unchecked.
+
+A call ends in the decoded answer, in Unavailable (the world is down: later) or in Rejected (the request is wrong and
+will stay so).
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, NoReturn, TypeVar
+
+import httpx
+
+from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.upstream.breaker import BreakerPolicy, CircuitBreaker
+from libs.common.upstream.limits import HostClass, TokenBucket
+from libs.common.upstream.metrics import NoMetrics, UpstreamMetrics
+
+USER_AGENT: Final = "Mozilla/5.0 (compatible; Shadowbook/0.1; paper trading, read only)"
+"""The CDN turns away the names of bare HTTP libraries."""
+BODY_BYTES_MAX: Final = 32 * 1024 * 1024
+RETRYABLE_STATUS: Final = frozenset({403, 408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+"""403 is the CDN's answer to a suspected bot; it heals."""
+
+T = TypeVar("T")
+Params = Sequence[tuple[str, str | int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one call may try: attempts, full-jitter backoff between them, and the longest Retry-After waited out."""
+
+    attempts: int = 4
+    delay_seconds_first: float = 0.25
+    delay_seconds_max: float = 5.0
+    retry_after_seconds_max: float = 15.0
+    connect_seconds: float = 3.0
+    read_seconds: float = 10.0
+
+
+class MalformedError(ValueError):
+    """A body that is not what the host promises; tried again like any failure of the world."""
+
+
+class _AttemptError(Exception):
+    """One attempt failed; `retry_after` is the host's own wish in seconds."""
+
+    def __init__(self, outcome: str, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.outcome = outcome
+        self.retry_after = retry_after
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
+
+
+def parse_json(body: bytes | str) -> Any:
+    """Return the JSON document in `body`, decimals exact; raises MalformedError."""
+    try:
+        return json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(
+            f"expected JSON, got {bytes(body[:60]) if isinstance(body, bytes) else body[:60]!r}"
+        ) from error
+
+
+def retry_after_seconds(header: str | None, now: datetime) -> float | None:
+    """Return the wait a Retry-After header asks for, given as seconds or as a date; None where it says nothing."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        at = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
+
+
+class Gateway:
+    """Calls to one host. One per host and process: the breaker and the connections are shared by all callers."""
+
+    def __init__(
+        self,
+        base_url: str,
+        host_class: HostClass,
+        bucket: TokenBucket,
+        *,
+        patience: Patience | None = None,
+        breaker: BreakerPolicy | None = None,
+        metrics: UpstreamMetrics | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.host_class = host_class
+        self.metrics: UpstreamMetrics = metrics or NoMetrics()
+        self._bucket = bucket
+        self._patience = patience or Patience()
+        self._breaker = CircuitBreaker(breaker or BreakerPolicy(), clock)
+        self._clock = clock
+        self._sleep = sleep
+        self._hold_until = 0.0
+        self._jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
+            transport=transport,
+            follow_redirects=False,
+            trust_env=base_url.startswith("https:"),  # a proxy never stands before a sandbox on loopback
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+            timeout=httpx.Timeout(
+                connect=self._patience.connect_seconds,
+                read=self._patience.read_seconds,
+                write=self._patience.connect_seconds,
+                pool=self._patience.read_seconds,
+            ),
+            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=30.0),
+        )
+
+    async def get(self, path: str, params: Params, decode: Callable[[Any], T]) -> T:
+        """Return `decode(document)` of a GET; `decode` raises ValueError for a document that is not as promised."""
+        return await self._call("GET", path, params, None, decode)
+
+    async def post(self, path: str, payload: Any, decode: Callable[[Any], T]) -> T:
+        """Return `decode(document)` of a POST of `payload` as JSON; a read like any other, so it is retried alike."""
+        return await self._call("POST", path, (), payload, decode)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _call(self, method: str, path: str, params: Params, payload: Any, decode: Callable[[Any], T]) -> T:
+        last = "no attempt was made"
+        for attempt in range(self._patience.attempts):
+            await self._wait_for_permission(path)
+            try:
+                return await self._attempt(method, path, params, payload, decode)
+            except _AttemptError as error:
+                last = f"{error.outcome}: {error}"
+                await self._back_off(attempt, error, path)
+        raise Unavailable(f"{self.host_class} {path}: {last} ({self._patience.attempts} attempts)")
+
+    async def _wait_for_permission(self, path: str) -> None:
+        if wait := self._breaker.wait_seconds():
+            self.metrics.count("requests", host_class=self.host_class, outcome="breaker_open")
+            raise Unavailable(f"{self.host_class} {path}: circuit breaker open for another {wait:.1f} s")
+        hold = self._hold_until - self._clock()
+        if hold > self._patience.retry_after_seconds_max:
+            raise Unavailable(f"{self.host_class} {path}: the host asked to be left alone for another {hold:.1f} s")
+        if hold > 0:
+            await self._sleep(hold)
+        started = self._clock()
+        await self._bucket.acquire(self.host_class)
+        self.metrics.observe("limiter_wait", self._clock() - started, host_class=self.host_class)
+
+    async def _attempt(self, method: str, path: str, params: Params, payload: Any, decode: Callable[[Any], T]) -> T:
+        self._breaker.start()
+        started = self._clock()
+        outcome = "cancelled"
+        try:
+            answer = await self._exchange(method, path, params, payload, decode)
+            outcome = "ok"
+        except _AttemptError as error:
+            outcome = error.outcome
+            self._breaker.failed()
+            raise
+        except Rejected:
+            outcome = "rejected"
+            self._breaker.succeeded()  # a host that can say no is up
+            raise
+        else:
+            self._breaker.succeeded()
+            return answer
+        finally:
+            if outcome == "cancelled":
+                self._breaker.abandoned()
+            self.metrics.count("requests", host_class=self.host_class, outcome=outcome)
+            self.metrics.observe("request_duration", self._clock() - started, host_class=self.host_class)
+            self.metrics.observe("breaker_open", float(self._breaker.is_open), host_class=self.host_class)
+
+    async def _exchange(self, method: str, path: str, params: Params, payload: Any, decode: Callable[[Any], T]) -> T:
+        try:
+            response = await self._client.request(method, path, params=list(params), json=payload)
+        except httpx.TimeoutException as error:
+            raise _AttemptError("timeout", type(error).__name__) from error
+        except httpx.TransportError as error:
+            raise _AttemptError("unreachable", f"{type(error).__name__}: {error}") from error
+        except httpx.DecodingError as error:
+            raise _AttemptError("malformed", str(error)) from error
+        status = response.status_code
+        if status in RETRYABLE_STATUS:
+            wish = retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC))
+            raise _AttemptError(str(status), f"status {status}", wish)
+        if 400 <= status < 500:
+            raise Rejected(f"{self.host_class} {method} {path}: status {status}: {response.text[:200]}")
+        if status != httpx.codes.OK:
+            raise _AttemptError(str(status), f"expected status 200, got {status}")
+        if len(response.content) > BODY_BYTES_MAX:
+            raise _AttemptError("malformed", f"expected at most {BODY_BYTES_MAX} bytes, got {len(response.content)}")
+        try:
+            document = parse_json(response.content)
+            if isinstance(document, Mapping) and "error" in document and "data" not in document:
+                raise MalformedError(f"an error body with status 200: {str(document['error'])[:120]}")
+            return decode(document)
+        except (ValueError, ArithmeticError) as error:
+            raise _AttemptError("malformed", str(error)[:200]) from error
+
+    async def _back_off(self, attempt: int, error: _AttemptError, path: str) -> None:
+        if error.retry_after is not None:
+            self._hold_until = max(self._hold_until, self._clock() + error.retry_after)
+            if error.retry_after > self._patience.retry_after_seconds_max:
+                raise Unavailable(f"{self.host_class} {path}: asked to wait {error.retry_after:.0f} s") from error
+            return
+        if attempt + 1 < self._patience.attempts:
+            ceiling = min(self._patience.delay_seconds_max, self._patience.delay_seconds_first * 2**attempt)
+            await self._sleep(self._jitter.uniform(ceiling / 4, ceiling))

@@ -1,0 +1,53 @@
+"""`shadowbook follow` and `unfollow`: whose fills are shadowed and copied."""
+
+import asyncio
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from services.cli.options import DataDirOption, JsonOption
+
+WalletArgument = Annotated[str, typer.Argument(metavar="WALLET_OR_URL", help="0x... (40 hex digits) or a profile URL.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("follow")(follow)
+    app.command("unfollow")(unfollow)
+
+
+def follow(
+    wallet: WalletArgument,
+    user: Annotated[
+        str | None, typer.Option("--user", help="Name of the followed user; made from the wallet if left out.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a wallet; with the name of a followed user it becomes a further wallet of theirs."""
+    from services.cli.stack import session
+    from services.ingest import commands
+
+    with session(data_dir, command="follow", require_up=True) as visit:
+        followed = asyncio.run(commands.follow(visit.database_url, visit.redis_url or "", wallet, user))
+    _say({"followed": str(followed)}, f"Following {followed}.", as_json=as_json)
+
+
+def unfollow(
+    user: Annotated[str, typer.Argument(metavar="WALLET_OR_USER", help="A followed wallet, or the name of its user.")],
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop following; history and positions are kept."""
+    from services.cli.stack import session
+    from services.ingest import commands
+
+    with session(data_dir, command="unfollow", require_up=True) as visit:
+        unfollowed = asyncio.run(commands.unfollow(visit.database_url, visit.redis_url or "", user))
+    _say({"unfollowed": str(unfollowed)}, f"No longer following {unfollowed}; its history is kept.", as_json=as_json)
+
+
+def _say(values: dict[str, str], sentence: str, *, as_json: bool) -> None:
+    sys.stdout.write((json.dumps(values) if as_json else sentence) + "\n")

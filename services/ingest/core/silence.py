@@ -1,0 +1,51 @@
+"""When a websocket that says nothing is to be doubted (SPEC section 3, "Silence"). Times are seconds, any one clock."""
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from uuid import UUID
+
+UNDELIVERED_SECONDS: Final = 20.0
+QUIET_SECONDS: Final = 60.0
+PROBE_SECONDS: Final = 60.0
+"""At most one probe (`eth_blockNumber`) in this time."""
+DELIVERABLE_AFTER_SECONDS: Final = 3.0
+"""A fill this soon after the subscription may rightly have been missed by it."""
+
+Doubt = Literal["undelivered", "quiet"]
+
+
+@dataclass(slots=True)
+class Silence:
+    """What speaks for and against one socket, subscribed at `since`."""
+
+    since: float
+    heard_at: float = 0.0
+    probed_at: float = field(default=float("-inf"))
+    _undelivered: dict[UUID, float] = field(default_factory=dict)
+
+    def hear(self, now: float) -> None:
+        """Note that something came."""
+        self.heard_at = now
+
+    def miss(self, fill: UUID, event_time: float) -> None:
+        """Note a fill the API shows and the socket has not delivered so far."""
+        if event_time >= self.since + DELIVERABLE_AFTER_SECONDS:
+            self._undelivered[fill] = event_time
+
+    def deliver(self, fill: UUID) -> None:
+        """Note that the socket delivered a fill."""
+        self._undelivered.pop(fill, None)
+
+    def doubt(self, now: float) -> Doubt | None:
+        """Return why the socket is to be probed now, or None."""
+        if now - self.probed_at < PROBE_SECONDS:
+            return None
+        if any(now - event_time > UNDELIVERED_SECONDS for event_time in self._undelivered.values()):
+            return "undelivered"
+        if now - max(self.heard_at, self.since) >= QUIET_SECONDS:
+            return "quiet"
+        return None
+
+    def probe(self, now: float) -> None:
+        """Note that a probe goes out."""
+        self.probed_at = now

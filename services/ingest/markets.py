@@ -1,0 +1,210 @@
+"""Learn what a token is an outcome of when it is first seen, and keep markets that matter fresh."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.market import MarketFacts
+
+GATHER_SECONDS: Final = 0.02
+"""First sights of one moment share a call."""
+LOOKUPS_MAX: Final = 100
+REFRESHED_MAX: Final = 200
+WANTED_MAX: Final = 10_000
+REMEMBERED_MAX: Final = 50_000
+RETRY_SECONDS_FIRST: Final = 1.0
+RETRY_SECONDS_MAX: Final = 60.0
+LOOK_SECONDS: Final = 5.0
+RECENT: Final = timedelta(hours=24)
+
+_log = structlog.get_logger()
+
+
+class Catalogue(Protocol):
+    """The part of Gamma that is asked."""
+
+    async def markets_by_token(self, asset_ids: Sequence[str]) -> list[MarketFacts]:
+        """Return markets by token."""
+
+    async def markets_by_condition(self, condition_ids: Sequence[str]) -> list[MarketFacts]:
+        """Return markets by condition."""
+
+
+class Shelf(Protocol):
+    """The part of the store that keeps markets."""
+
+    async def save(self, markets: Sequence[MarketFacts], now: datetime) -> None:
+        """Store markets."""
+
+    async def conditions_of(self, asset_ids: Iterable[str]) -> dict[str, str]:
+        """Return the condition of known assets."""
+
+    async def known_conditions(self, condition_ids: Iterable[str]) -> set[str]:
+        """Return which conditions are known."""
+
+    async def nameless(self, since: datetime, limit: int) -> tuple[list[str], list[str]]:
+        """Return assets and conditions of recent events whose market is unknown."""
+
+    async def stale(self, before: datetime, recent: datetime, limit: int) -> list[str]:
+        """Return conditions to look up again."""
+
+
+@dataclass(slots=True)
+class _Wish:
+    """A token or condition nobody has explained yet."""
+
+    due: float
+    tries: int = 0
+
+
+class Markets:
+    """Looks up markets at first sight and refreshes them."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        gamma: Catalogue,
+        *,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+        refresh_seconds: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._shelf = shelf
+        self._gamma = gamma
+        self._now = now
+        self._clock = clock
+        self._refresh = timedelta(seconds=refresh_seconds)
+        self._sleep = sleep
+        self._condition_of: OrderedDict[str, str] = OrderedDict()
+        self._conditions: OrderedDict[str, None] = OrderedDict()
+        self._tokens_wanted: dict[str, _Wish] = {}
+        self._conditions_wanted: dict[str, _Wish] = {}
+        self._wanted = asyncio.Event()
+
+    def condition_of(self, asset_id: str) -> str | None:
+        """Return the condition a token belongs to, if that is known already."""
+        return self._condition_of.get(asset_id)
+
+    def want(self, assets: Iterable[str] = (), conditions: Iterable[str] = ()) -> None:
+        """Make sure the markets of these tokens and conditions become known."""
+        for names, known, wanted in (
+            (assets, self._condition_of, self._tokens_wanted),
+            (conditions, self._conditions, self._conditions_wanted),
+        ):
+            for name in names:
+                if name and name not in known and name not in wanted and len(wanted) < WANTED_MAX:
+                    wanted[name] = _Wish(self._clock())
+                    self._wanted.set()
+
+    async def run(self) -> None:
+        """Look up what is wanted as soon as it is wanted, for ever."""
+        while True:
+            due = min(
+                (wish.due for wanted in (self._tokens_wanted, self._conditions_wanted) for wish in wanted.values()),
+                default=None,
+            )
+            if due is None:
+                self._wanted.clear()
+                await self._wanted.wait()
+            elif (wait := due - self._clock()) > 0:
+                self._wanted.clear()
+                try:
+                    async with asyncio.timeout(wait):
+                        await self._wanted.wait()
+                except TimeoutError:
+                    pass
+                continue
+            await self._sleep(GATHER_SECONDS)
+            await self.look_up()
+
+    async def look_up(self) -> None:
+        """Ask once for all that is due; what stays unknown is asked again later, less and less often."""
+        tokens = self._due(self._tokens_wanted)
+        conditions = self._due(self._conditions_wanted)
+        try:
+            if tokens:
+                self._learn(await self._shelf.conditions_of(tokens))
+                if unknown := [token for token in tokens if token not in self._condition_of]:
+                    await self._keep(await self._gamma.markets_by_token(unknown))
+            if conditions:
+                for known in await self._shelf.known_conditions(conditions):
+                    self._remember_condition(known)
+                if unknown := [each for each in conditions if each not in self._conditions]:
+                    await self._keep(await self._gamma.markets_by_condition(unknown))
+        except (Unavailable, Rejected) as error:
+            _log.warning("markets_not_read", tokens=len(tokens), conditions=len(conditions), error=str(error)[:300])
+        self._postpone(self._tokens_wanted, tokens, self._condition_of)
+        self._postpone(self._conditions_wanted, conditions, self._conditions)
+
+    async def refresh(self) -> int:
+        """Look up again what is held or was traded lately, and what was missed before; return how many."""
+        now = self._now()
+        nameless, unknown = await self._shelf.nameless(now - RECENT, LOOKUPS_MAX)
+        self.want(nameless, unknown)
+        stale = await self._shelf.stale(now - self._refresh, now - RECENT, REFRESHED_MAX)
+        if stale:
+            await self._keep(await self._gamma.markets_by_condition(stale))
+        return len(stale)
+
+    async def run_refresh(self, progress: Callable[[], None]) -> None:
+        """Refresh what is due, for ever."""
+        while True:
+            try:
+                await self.refresh()
+                progress()
+            except (Unavailable, Rejected) as error:
+                _log.warning("markets_not_refreshed", error=str(error)[:300])
+            await self._sleep(LOOK_SECONDS)
+
+    async def _keep(self, markets: Sequence[MarketFacts]) -> None:
+        now = self._now()
+        try:
+            await self._shelf.save(markets, now)
+            kept = list(markets)
+        except SQLAlchemyError:
+            kept = await self._keep_one_by_one(markets, now)
+        for market in kept:
+            self._remember_condition(market.condition_id)
+            self._learn({outcome.asset_id: market.condition_id for outcome in market.outcomes})
+            _log.debug("market_read", condition_id=market.condition_id, slug=market.slug)
+
+    async def _keep_one_by_one(self, markets: Sequence[MarketFacts], now: datetime) -> list[MarketFacts]:
+        """One market that cannot be stored must not keep the others out."""
+        kept = []
+        for market in markets:
+            try:
+                await self._shelf.save([market], now)
+                kept.append(market)
+            except SQLAlchemyError as error:
+                _log.error("market_refused", condition_id=market.condition_id, error=str(error)[:300])
+        return kept
+
+    def _due(self, wanted: dict[str, _Wish]) -> list[str]:
+        now = self._clock()
+        return [name for name, wish in wanted.items() if wish.due <= now][:LOOKUPS_MAX]
+
+    def _postpone(self, wanted: dict[str, _Wish], asked: Iterable[str], known: Container[str]) -> None:
+        for name in asked:
+            if name in known:
+                wanted.pop(name, None)
+            elif wish := wanted.get(name):
+                wish.tries += 1
+                wish.due = self._clock() + min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2 ** min(wish.tries - 1, 10))
+
+    def _learn(self, conditions: dict[str, str]) -> None:
+        self._condition_of.update(conditions)
+        while len(self._condition_of) > REMEMBERED_MAX:
+            self._condition_of.popitem(last=False)
+
+    def _remember_condition(self, condition_id: str) -> None:
+        self._conditions[condition_id] = None
+        while len(self._conditions) > REMEMBERED_MAX:
+            self._conditions.popitem(last=False)

@@ -1,0 +1,119 @@
+"""From what the upstream clients decoded to sightings of a followed wallet: whose it is, and whether it is booked."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from uuid import UUID
+
+from libs.common.domain.kinds import EventKind, Side
+from libs.common.upstream.activity import ActivityRow, UnreadableRow
+from libs.common.upstream.chain import ChainFill
+from services.ingest.core.sightings import (
+    FactKey,
+    FactSighting,
+    FillKey,
+    LogSighting,
+    RowSighting,
+    kind_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """A followed wallet: whose it is and from when on it counts."""
+
+    wallet: str
+    user_id: UUID
+    followed_at: datetime
+
+
+def read_fill(fill: ChainFill, timestamp: int, follow: Follow, seen_at: datetime) -> LogSighting:
+    """Return the sighting of a log; `timestamp` is its block's, in epoch seconds."""
+    event_time = datetime.fromtimestamp(timestamp, UTC)
+    return LogSighting(
+        key=FillKey(fill.tx_hash, fill.wallet, fill.asset_id, fill.side, fill.share_micros),
+        user_id=follow.user_id,
+        booked=event_time >= follow.followed_at,
+        notional_micros=fill.notional_micros,
+        fee_micros=fill.fee_micros,
+        price_micros=fill.price_micros,
+        role=fill.role,
+        log_index=fill.log_index,
+        block_number=fill.block_number,
+        block_hash=fill.block_hash,
+        event_time=event_time,
+        seen_at=seen_at,
+        removed=fill.removed,
+        wire=fill.wire,
+    )
+
+
+def read_listing(
+    rows: Iterable[ActivityRow], unreadable: Iterable[UnreadableRow], follow: Follow, seen_at: datetime
+) -> tuple[list[RowSighting], list[FactSighting]]:
+    """Return the fills and the other rows of a listing."""
+    fills: list[RowSighting] = []
+    facts: list[FactSighting] = []
+    for row in rows:
+        kind = kind_of(row.type, is_combo=row.is_combo, is_odd=row.odd is not None)
+        if kind is EventKind.TRADE:
+            fills.append(_read_row(row, follow, seen_at))
+        else:
+            facts.append(_read_fact(row, kind, follow, seen_at))
+    facts.extend(_read_unreadable(row, follow, seen_at) for row in unreadable)
+    return fills, facts
+
+
+def _read_row(row: ActivityRow, follow: Follow, seen_at: datetime) -> RowSighting:
+    event_time = datetime.fromtimestamp(row.timestamp, UTC)
+    side, fee = Side(row.side), row.fee_micros
+    return RowSighting(
+        key=FillKey(row.tx_hash, row.wallet, row.asset_id, side, row.share_micros),
+        user_id=follow.user_id,
+        booked=event_time >= follow.followed_at,
+        # The cash is what the API reports exactly; the notional is what is left of it.
+        notional_micros=row.cash_micros - fee if side is Side.BUY else row.cash_micros + fee,
+        fee_micros=fee,
+        price_micros=row.price_micros,
+        event_time=event_time,
+        seen_at=seen_at,
+        wire=row.wire,
+    )
+
+
+def _read_fact(row: ActivityRow, kind: EventKind, follow: Follow, seen_at: datetime) -> FactSighting:
+    event_time = datetime.fromtimestamp(row.timestamp, UTC)
+    # A split or merge of nothing, or of no condition, is kept but there is nothing in it to book or copy.
+    empty = kind in (EventKind.SPLIT, EventKind.MERGE) and not (row.share_micros and row.condition_id)
+    return FactSighting(
+        key=FactKey(
+            row.tx_hash,
+            row.wallet,
+            row.type,
+            row.condition_id,
+            row.asset_id,
+            row.side,
+            row.share_micros,
+            row.cash_micros,
+        ),
+        user_id=follow.user_id,
+        kind=kind,
+        booked=event_time >= follow.followed_at and not empty,
+        event_time=event_time,
+        seen_at=seen_at,
+        wire=row.wire,
+    )
+
+
+def _read_unreadable(row: UnreadableRow, follow: Follow, seen_at: datetime) -> FactSighting:
+    digest = blake2b(repr(row.wire).encode(), digest_size=24).hexdigest()
+    return FactSighting(
+        key=FactKey(f"unreadable:{digest}", follow.wallet, "UNREADABLE", "", "", "", 0, 0),
+        user_id=follow.user_id,
+        kind=EventKind.OTHER,
+        booked=False,
+        event_time=seen_at,
+        seen_at=seen_at,
+        wire={"reason": row.reason, "row": row.wire},
+    )

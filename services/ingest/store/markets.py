@@ -1,0 +1,128 @@
+"""Markets and their outcomes as ingest stores them, and which of them are worth asking about again."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Text, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from libs.common.db.engine import transaction
+from libs.common.db.tables.markets import Market, OutcomeAsset
+from libs.common.domain.market import MarketFacts
+
+_MARKET: Final = Market.__table__  # type: ignore[attr-defined]
+_ASSET: Final = OutcomeAsset.__table__  # type: ignore[attr-defined]
+
+_STALE: Final = text(
+    """
+    SELECT m.condition_id FROM market m
+    WHERE NOT m.resolved AND m.refreshed_at < :before AND (
+      EXISTS (SELECT FROM outcome_asset o JOIN position p ON p.asset_id = o.asset_id
+              WHERE o.condition_id = m.condition_id AND p.share_micros <> 0)
+      OR EXISTS (SELECT FROM outcome_asset o JOIN trade_event e ON e.asset_id = o.asset_id
+                 WHERE o.condition_id = m.condition_id AND e.detect_time > :recent))
+    ORDER BY m.refreshed_at LIMIT :limit
+    """
+)
+
+_NAMELESS: Final = text(
+    """
+    SELECT DISTINCT e.asset_id FROM trade_event e
+    WHERE e.detect_time > :since AND NOT EXISTS (SELECT FROM outcome_asset o WHERE o.asset_id = e.asset_id)
+    LIMIT :limit
+    """
+)
+_NAMELESS_CONDITIONS: Final = text(
+    """
+    SELECT DISTINCT e.condition_id FROM activity_event e
+    WHERE e.detect_time > :since AND e.kind IN ('SPLIT', 'MERGE', 'REDEEM', 'CONVERSION') AND e.condition_id <> ''
+      AND NOT EXISTS (SELECT FROM market m WHERE m.condition_id = e.condition_id)
+    LIMIT :limit
+    """
+)
+_OF_ASSETS: Final = select(_ASSET.c.asset_id, _ASSET.c.condition_id).where(
+    _ASSET.c.asset_id == func.any(bindparam("assets", type_=ARRAY(Text)))
+)
+_CONDITIONS: Final = select(_MARKET.c.condition_id).where(
+    _MARKET.c.condition_id == func.any(bindparam("conditions", type_=ARRAY(Text)))
+)
+
+
+class MarketStore:
+    """Reads and writes Market and OutcomeAsset."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def save(self, markets: Sequence[MarketFacts], now: datetime) -> None:
+        """Store what Gamma says now; an asset keeps the market it was first seen in."""
+        if not markets:
+            return
+        rows = [_market_row(market, now) for market in sorted(markets, key=lambda each: each.condition_id)]
+        statement = insert(_MARKET)
+        kept = {"condition_id", "id"}
+        update = {column.name: statement.excluded[column.name] for column in _MARKET.c if column.name not in kept}
+        assets = [
+            {
+                "asset_id": outcome.asset_id,
+                "condition_id": market.condition_id,
+                "outcome_index": outcome.index,
+                "name": outcome.name,
+            }
+            for market in markets
+            for outcome in market.outcomes
+        ]
+        async with transaction(self._engine) as connection:
+            for row in rows:
+                await connection.execute(
+                    statement.on_conflict_do_update(index_elements=["condition_id"], set_=update), row
+                )
+            if assets:
+                assets.sort(key=lambda asset: str(asset["asset_id"]))
+                await connection.execute(insert(_ASSET).on_conflict_do_nothing(), assets)
+
+    async def conditions_of(self, asset_ids: Iterable[str]) -> dict[str, str]:
+        """Return the condition of each of these assets that is known."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(_OF_ASSETS, {"assets": list(asset_ids)})
+            return {row.asset_id: row.condition_id for row in rows}
+
+    async def known_conditions(self, condition_ids: Iterable[str]) -> set[str]:
+        """Return those of the conditions whose market is known."""
+        async with transaction(self._engine) as connection:
+            return set(await connection.scalars(_CONDITIONS, {"conditions": list(condition_ids)}))
+
+    async def nameless(self, since: datetime, limit: int) -> tuple[list[str], list[str]]:
+        """Return assets and conditions of events detected after `since` whose market is not known."""
+        parameters = {"since": since, "limit": limit}
+        async with transaction(self._engine) as connection:
+            assets = list(await connection.scalars(_NAMELESS, parameters))
+            return assets, list(await connection.scalars(_NAMELESS_CONDITIONS, parameters))
+
+    async def stale(self, before: datetime, recent: datetime, limit: int) -> list[str]:
+        """Return conditions held, or traded after `recent`, that were last looked up before `before`."""
+        parameters = {"before": before, "recent": recent, "limit": limit}
+        async with transaction(self._engine) as connection:
+            return list(await connection.scalars(_STALE, parameters))
+
+
+def _market_row(market: MarketFacts, now: datetime) -> dict[str, object]:
+    return {
+        "condition_id": market.condition_id,
+        "id": market.id[:40],
+        "question": market.question,
+        "slug": market.slug,
+        "close_time": market.close_time,
+        "active": market.active,
+        "closed": market.closed,
+        "accepting_orders": market.accepting_orders,
+        "neg_risk": market.neg_risk,
+        "fee_rate": market.fee_rate,
+        "fee_exponent": market.fee_exponent,
+        "tick_micros": market.tick_micros,
+        "version": market.version[:10],
+        "resolved": market.resolved,
+        "refreshed_at": now,
+    }

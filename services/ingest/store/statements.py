@@ -1,0 +1,157 @@
+"""The statements of ingest's store: one array a column, so that a batch of any size is the same prepared statement."""
+
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, Text, TextClause, any_, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.dialects.postgresql import UUID as PG_UUID
+from sqlalchemy.types import TypeEngine
+
+from libs.common.db.tables.events import ActivityEvent, TradeEvent
+from libs.common.db.tables.users import FollowedUserProxyWallet
+
+_FILL: Final = TradeEvent.__table__  # type: ignore[attr-defined]
+_FACT: Final = ActivityEvent.__table__  # type: ignore[attr-defined]
+_WALLET: Final = FollowedUserProxyWallet.__table__  # type: ignore[attr-defined]
+
+_UUID: Final = PG_UUID()
+_TEXT: Final = Text()
+_BIG: Final = BigInteger()
+_INT: Final = Integer()
+_TIME: Final = TIMESTAMP(timezone=True)
+
+
+def _with_arrays(sql: str, **types: TypeEngine[Any]) -> TextClause:
+    return text(sql).bindparams(*(bindparam(name, type_=ARRAY(type_)) for name, type_ in types.items()))
+
+
+LOCK: Final = _with_arrays("SELECT pg_advisory_xact_lock(key) FROM unnest(:keys) AS key", keys=_BIG)
+
+_TXS: Final = any_(bindparam("txs", type_=ARRAY(Text)))
+
+KNOWN_FILLS: Final = select(*(column for column in _FILL.c if column.name != "seq")).where(_FILL.c.tx_hash == _TXS)
+
+_FACT_KEY: Final = (
+    _FACT.c.tx_hash,
+    _FACT.c.wallet,
+    _FACT.c.type,
+    _FACT.c.condition_id,
+    _FACT.c.asset_id,
+    _FACT.c.side,
+    _FACT.c.share_micros,
+    _FACT.c.usdc_micros,
+)
+KNOWN_FACTS: Final = select(*_FACT_KEY, _FACT.c.detect_time).where(_FACT.c.tx_hash == _TXS).order_by(_FACT.c.ordinal)
+
+FOLLOWS: Final = select(_WALLET.c.wallet, _WALLET.c.user_id, _WALLET.c.followed_at).where(
+    _WALLET.c.unfollowed_at.is_(None)
+)
+
+INSERT_FILLS: Final = _with_arrays(
+    """
+    INSERT INTO trade_event (id, user_id, wallet, asset_id, side, share_micros, price_micros, usdc_notional_micros,
+      fee_micros, tx_hash, ordinal, incarnation, role, log_index, block_number, block_hash, event_time, detect_time,
+      first_source, status, booked, mismatch)
+    SELECT id, user_id, wallet, asset_id, side, share_micros, price_micros, usdc_notional_micros,
+      fee_micros, tx_hash, ordinal, incarnation, role, log_index, block_number, block_hash, event_time, detect_time,
+      first_source, status, booked, CAST(mismatch AS jsonb)
+    FROM unnest(:ids, :users, :wallets, :assets, :sides, :shares, :prices, :notionals, :fees, :txs, :ordinals,
+      :incarnations, :roles, :log_indexes, :block_numbers, :block_hashes, :event_times, :detect_times, :first_sources,
+      :statuses, :booked, :mismatches)
+      AS f (id, user_id, wallet, asset_id, side, share_micros, price_micros, usdc_notional_micros, fee_micros, tx_hash,
+      ordinal, incarnation, role, log_index, block_number, block_hash, event_time, detect_time, first_source, status,
+      booked, mismatch)
+    ON CONFLICT DO NOTHING RETURNING id
+    """,
+    ids=_UUID,
+    users=_UUID,
+    wallets=_TEXT,
+    assets=_TEXT,
+    sides=_TEXT,
+    shares=_BIG,
+    prices=_BIG,
+    notionals=_BIG,
+    fees=_BIG,
+    txs=_TEXT,
+    ordinals=_INT,
+    incarnations=_INT,
+    roles=_TEXT,
+    log_indexes=_INT,
+    block_numbers=_BIG,
+    block_hashes=_TEXT,
+    event_times=_TIME,
+    detect_times=_TIME,
+    first_sources=_TEXT,
+    statuses=_TEXT,
+    booked=Boolean(),
+    mismatches=_TEXT,
+)
+
+CHANGE_FILLS: Final = _with_arrays(
+    """
+    UPDATE trade_event AS t
+    SET role = c.role, log_index = c.log_index, block_number = c.block_number, block_hash = c.block_hash,
+      usdc_notional_micros = c.usdc_notional_micros, fee_micros = c.fee_micros, price_micros = c.price_micros,
+      status = c.status, mismatch = CAST(c.mismatch AS jsonb)
+    FROM unnest(:ids, :roles, :log_indexes, :block_numbers, :block_hashes, :notionals, :fees, :prices, :statuses,
+      :mismatches)
+      AS c (id, role, log_index, block_number, block_hash, usdc_notional_micros, fee_micros, price_micros, status,
+      mismatch)
+    WHERE t.id = c.id
+    """,
+    ids=_UUID,
+    roles=_TEXT,
+    log_indexes=_INT,
+    block_numbers=_BIG,
+    block_hashes=_TEXT,
+    notionals=_BIG,
+    fees=_BIG,
+    prices=_BIG,
+    statuses=_TEXT,
+    mismatches=_TEXT,
+)
+
+INSERT_FACTS: Final = _with_arrays(
+    """
+    INSERT INTO activity_event (id, user_id, wallet, type, kind, condition_id, asset_id, side, share_micros,
+      usdc_micros, tx_hash, ordinal, event_time, detect_time, status, booked)
+    SELECT id, user_id, wallet, type, kind, condition_id, asset_id, side, share_micros,
+      usdc_micros, tx_hash, ordinal, event_time, detect_time, 'CANONICAL', booked
+    FROM unnest(:ids, :users, :wallets, :types, :kinds, :conditions, :assets, :sides, :shares, :amounts, :txs,
+      :ordinals, :event_times, :detect_times, :booked)
+      AS a (id, user_id, wallet, type, kind, condition_id, asset_id, side, share_micros, usdc_micros, tx_hash, ordinal,
+      event_time, detect_time, booked)
+    ON CONFLICT DO NOTHING
+    """,
+    ids=_UUID,
+    users=_UUID,
+    wallets=_TEXT,
+    types=_TEXT,
+    kinds=_TEXT,
+    conditions=_TEXT,
+    assets=_TEXT,
+    sides=_TEXT,
+    shares=_BIG,
+    amounts=_BIG,
+    txs=_TEXT,
+    ordinals=_INT,
+    event_times=_TIME,
+    detect_times=_TIME,
+    booked=Boolean(),
+)
+
+INSERT_SIGHTS: Final = _with_arrays(
+    """
+    INSERT INTO event_sighting (event_id, source, seen_at, share_micros, usdc_micros, payload)
+    SELECT event_id, source, seen_at, share_micros, usdc_micros, payload
+    FROM unnest(:ids, :sources, :seen_ats, :shares, :amounts, :payloads)
+      AS s (event_id, source, seen_at, share_micros, usdc_micros, payload)
+    ON CONFLICT DO NOTHING
+    """,
+    ids=_UUID,
+    sources=_TEXT,
+    seen_ats=_TIME,
+    shares=_BIG,
+    amounts=_BIG,
+    payloads=LargeBinary(),
+)

@@ -1,0 +1,125 @@
+"""Composition root of the ledger: the only place that constructs."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from libs.common.bus import Bus
+from libs.common.bus.streams import ATTEMPTS_DECIDED, EVENTS_DETECTED, MARKETS_RESOLVED, MARKS_UPDATED
+from libs.common.db.checkpoints import beat
+from libs.common.db.dead_letters import PostgresDeadLetters
+from libs.common.db.engine import is_outage, make_engine
+from libs.common.domain.errors import Unavailable
+from libs.common.domain.kinds import Scope
+from libs.common.messages import AttemptDecided, EventDetected, MarketResolved
+from libs.common.observability import metrics
+from libs.common.observability.health import Health
+from libs.common.observability.http import serve_http
+from services.ledger.handlers import (
+    Posted,
+    on_attempts_decided,
+    on_events_detected,
+    on_markets_resolved,
+    on_marks_updated,
+)
+from services.ledger.settings import Settings
+from services.ledger.store import Books, Sweeps
+
+SERVICE: Final = "ledger"
+LOOK_SECONDS: Final = 1.0
+"""How soon a follow gets its portfolios, and a new minute its snapshots."""
+SWEEP_SECONDS: Final = 30.0
+BATCH_MAX: Final = 200
+POOL_SIZE: Final = 6
+"""Four consumers, the looks and the heartbeat; each uses one connection at a time."""
+
+_log = structlog.get_logger()
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run one ledger until `stop`; several share the work."""
+    engine = make_engine(settings.database_url.get_secret_value(), application=settings.instance, pool_size=POOL_SIZE)
+    health = Health(SERVICE, settings.instance)
+    health.require("looks", within_seconds=30)
+    serve_http(health, settings.http_port)
+    bus = Bus(
+        settings.redis_url.get_secret_value(),
+        service=SERVICE,
+        instance=settings.instance,
+        dead_letters=PostgresDeadLetters(engine),
+        health=health,
+        metrics=metrics.BusMetrics(),
+        is_outage=is_outage,
+    )
+    books = Books(engine)
+    bus.consume(EVENTS_DETECTED, SERVICE, on_events_detected(books, report_posted), batch_max=BATCH_MAX)
+    bus.consume(ATTEMPTS_DECIDED, SERVICE, on_attempts_decided(books, report_posted), batch_max=BATCH_MAX)
+    bus.consume(MARKETS_RESOLVED, SERVICE, on_markets_resolved(books, report_posted), batch_max=BATCH_MAX)
+    bus.consume(MARKS_UPDATED, SERVICE, on_marks_updated(books, metrics.SNAPSHOTS_WRITTEN.inc), batch_max=BATCH_MAX)
+    sweeps = Sweeps(engine)
+
+    async def look() -> None:
+        report_posted(await books.open_portfolios(), [])
+        metrics.SNAPSHOTS_WRITTEN.inc(await books.revalue_minute())
+        health.progress("looks")
+
+    async def sweep() -> None:
+        await _sweep(bus, sweeps)
+
+    beating = asyncio.create_task(beat(engine, SERVICE, settings.instance, settings.http_port, health.snapshot))
+    try:
+        await bus.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_every(LOOK_SECONDS, stop, look))
+                tasks.create_task(_every(SWEEP_SECONDS, stop, sweep))
+        finally:
+            await bus.stop()
+    finally:
+        beating.cancel()
+        await engine.dispose()
+
+
+async def _every(seconds: float, stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` now and then every `seconds` until `stop`; an outage only delays it."""
+    while not stop.is_set():
+        try:
+            await work()
+        except Unavailable as error:
+            _log.warning("look_delayed", error=str(error)[:200])
+        try:
+            async with asyncio.timeout(seconds):
+                await stop.wait()
+        except TimeoutError:
+            continue
+
+
+async def _sweep(bus: Bus, sweeps: Sweeps) -> None:
+    """Refill the streams with what never reached the books."""
+
+    async def events(limit: int) -> list[EventDetected]:
+        return await sweeps.events(datetime.now(UTC), limit)
+
+    async def attempts(limit: int) -> list[AttemptDecided]:
+        return await sweeps.attempts(datetime.now(UTC), limit)
+
+    async def resolutions(limit: int) -> list[MarketResolved]:
+        return await sweeps.resolutions(datetime.now(UTC), limit)
+
+    await bus.sweep(EVENTS_DETECTED, SERVICE, events)
+    await bus.sweep(ATTEMPTS_DECIDED, SERVICE, attempts)
+    await bus.sweep(MARKETS_RESOLVED, SERVICE, resolutions)
+
+
+def report_posted(outcome: Posted, facts: Sequence[tuple[Scope, datetime]]) -> None:
+    """Count what was posted and how long its facts waited, and say it in the log."""
+    for (scope, entry_type), count in outcome.posted.items():
+        metrics.ENTRIES_POSTED.labels(scope, entry_type).inc(count)
+    now = datetime.now(UTC)
+    for scope, seen_at in facts:
+        metrics.POSTING_LAG.labels(scope).observe(max(0.0, (now - seen_at).total_seconds()))
+    if outcome.posted:
+        _log.info("entries_posted", entries=sum(outcome.posted.values()), facts=len(facts))

@@ -1,0 +1,1 @@
+"""The arithmetic of the books, pure: entries from facts, fold, settlement, attribution, valuation."""

@@ -1,0 +1,260 @@
+"""One posting transaction: lock portfolios, insert entries, and apply to the projection what was really inserted."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from libs.common.domain.kinds import EntryType, Scope
+from services.ledger.core.entries import Entry, Owner
+from services.ledger.core.fold import FIRST, Holding, Order, apply, in_order, moves_position, order_of, refold
+from services.ledger.core.settle import attribute
+from services.ledger.store import statements as sql
+
+Place = tuple[UUID, str]
+"""A position: portfolio and asset."""
+
+
+@dataclass(slots=True)
+class PortfolioDelta:
+    """What a transaction adds to one portfolio's row."""
+
+    cash: int = 0
+    deposits: int = 0
+    withdrawals: int = 0
+    fees: int = 0
+    realized: int = 0
+
+    def add(self, entry: Entry) -> None:
+        """Count one entry's cash, and what kind of flow it is."""
+        self.cash += entry.cash_delta_micros
+        kind = entry.undoes or entry.entry_type
+        if kind is EntryType.DEPOSIT:
+            self.deposits += entry.cash_delta_micros
+        elif kind is EntryType.WITHDRAWAL:
+            self.withdrawals -= entry.cash_delta_micros
+        elif kind is EntryType.OPENING:
+            self.deposits += entry.basis_micros
+        elif kind is EntryType.FEE:
+            self.fees -= entry.cash_delta_micros
+            self.realized += entry.cash_delta_micros
+
+
+@dataclass(slots=True)
+class Standing:
+    """A position as the projection has it."""
+
+    holding: Holding
+    condition_id: str | None
+    folded: tuple[datetime, str | None, int | None] | None
+
+    @property
+    def order(self) -> Order:
+        """Return the place of the latest entry folded so far."""
+        return FIRST if self.folded is None else order_of(*self.folded)
+
+    def reach(self, entry: Entry) -> None:
+        """Remember `entry` as the latest one, if it is, and its condition."""
+        at = (entry.event_time, entry.tx_hash, entry.log_index)
+        if self.folded is None or order_of(*at) >= self.order:
+            self.folded = at
+        self.condition_id = entry.condition_id or self.condition_id
+
+
+class Session:
+    """The books within one transaction. Lock first, then post as often as needed, then take snapshots."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+        self.posted: Counter[tuple[str, str]] = Counter()
+        """Inserted entries by scope and type."""
+        self.touched: set[UUID] = set()
+        """Portfolios that changed."""
+        self.resolved: set[str] = set()
+        """Conditions with final payouts in which a posting left shares open."""
+
+    async def lock(self, portfolios: Iterable[UUID]) -> set[UUID]:
+        """Lock portfolio rows in id order, as every writer does; return those that exist."""
+        rows = await self.connection.execute(sql.LOCK_PORTFOLIOS, {"ids": sorted(portfolios)})
+        return set(rows.scalars())
+
+    async def lock_all(self) -> None:
+        """Lock every portfolio."""
+        await self.connection.execute(sql.LOCK_ALL_PORTFOLIOS)
+
+    async def post(self, entries: Sequence[Entry]) -> None:
+        """Insert entries in this order; what is new changes positions, sources and portfolios, the rest nothing."""
+        if not entries:
+            return
+        inserted = set((await self.connection.execute(sql.INSERT_ENTRIES, _columns(entries))).scalars())
+        new = [entry for entry in entries if entry.id in inserted]
+        if not new:
+            return
+        deltas: defaultdict[UUID, PortfolioDelta] = defaultdict(PortfolioDelta)
+        moves: defaultdict[Place, list[Entry]] = defaultdict(list)
+        for entry in new:
+            self.posted[entry.owner.scope, entry.entry_type] += 1
+            deltas[entry.portfolio_id].add(entry)
+            if moves_position(entry) and entry.asset_id is not None and entry.undoes is not EntryType.FEE:
+                moves[entry.portfolio_id, entry.asset_id].append(entry)
+        if moves:
+            await self._move(moves, deltas)
+            await self._attribute([entry for entry in new if entry.owner.scope is Scope.EXEC_GLOBAL])
+        await self._update_portfolios(deltas)
+        self.touched |= deltas.keys()
+
+    async def mark_posted(self, attempts: Sequence[UUID]) -> None:
+        """Say of copy attempts that their entries are in the books."""
+        if attempts:
+            await self.connection.execute(sql.MARK_POSTED, {"ids": attempts})
+
+    async def snapshot(self, portfolios: Iterable[UUID], now: datetime | None = None) -> None:
+        """Write the snapshots of the current minute of locked portfolios; `now` defaults to the database's clock."""
+        ids = sorted(portfolios)
+        if ids:
+            await self.connection.execute(sql.UPSERT_SNAPSHOTS, {"ids": ids, "now": now})
+
+    async def history(self, places: Iterable[Place]) -> dict[Place, list[Entry]]:
+        """Return all entries of positions, as posted."""
+        found: dict[Place, list[Entry]] = {place: [] for place in places}
+        if found:
+            for row in await self.connection.execute(sql.HISTORY, _places(found)):
+                found[row.portfolio_id, row.asset_id].append(entry_of(row))
+        return found
+
+    async def _move(self, moves: Mapping[Place, Sequence[Entry]], deltas: Mapping[UUID, PortfolioDelta]) -> None:
+        standings: dict[Place, Standing] = {}
+        resolved: dict[Place, str] = {}
+        late: list[Place] = []
+        for row in await self.connection.execute(sql.POSITIONS, _places(moves)):
+            place = (row.portfolio_id, row.asset_id)
+            standing = standings[place] = _standing(row)
+            entries = in_order(moves[place][0].owner.scope, moves[place])
+            if is_late(standing, entries):
+                late.append(place)
+            if row.resolved_condition_id is not None:
+                resolved[place] = row.resolved_condition_id
+        histories = await self.history(late)
+        for place, standing in standings.items():
+            before = standing.holding.realized_pnl_micros
+            entries = in_order(moves[place][0].owner.scope, moves[place])
+            if place in histories:
+                standing.holding = refold(in_order(entries[0].owner.scope, histories[place]))
+            for entry in entries:
+                if place not in histories:
+                    standing.holding = apply(standing.holding, entry.share_delta_micros, entry.basis_micros)
+                standing.reach(entry)
+            if place in resolved and standing.holding.share_micros:
+                self.resolved.add(resolved[place])
+            deltas[place[0]].realized += standing.holding.realized_pnl_micros - before
+        await self.connection.execute(sql.UPSERT_POSITIONS, _position_columns(standings))
+
+    async def _attribute(self, entries: Sequence[Entry]) -> None:
+        entries = [entry for entry in entries if entry.asset_id is not None and entry.share_delta_micros]
+        if not entries:
+            return
+        sources: defaultdict[str, dict[UUID, int]] = defaultdict(dict)
+        assets = sorted({entry.asset_id for entry in entries if entry.asset_id is not None})
+        for row in await self.connection.execute(sql.SOURCES, {"assets": assets}):
+            sources[row.asset_id][row.source_user_id] = row.share_micros
+        followed: Sequence[UUID] = ()
+        if any(entry.share_delta_micros < 0 for entry in entries):
+            followed = (await self.connection.execute(sql.FOLLOWED_IN_ORDER)).scalars().all()
+        rows: dict[tuple[str, UUID], int] = {}
+        for entry in entries:
+            asset = entry.asset_id or ""
+            before = sources[asset]
+            after = attribute(before, entry.share_delta_micros, entry.source_user_id, followed)
+            for user in before.keys() | after.keys():
+                rows[asset, user] = after.get(user, 0)
+            sources[asset] = after
+        columns = {
+            "asset_id": [asset for asset, _ in rows],
+            "source_user_id": [user for _, user in rows],
+            "share_micros": list(rows.values()),
+        }
+        await self.connection.execute(sql.UPSERT_SOURCES, columns)
+
+    async def _update_portfolios(self, deltas: Mapping[UUID, PortfolioDelta]) -> None:
+        ordered = list(deltas.values())
+        columns: dict[str, Any] = {
+            name: [getattr(delta, name) for delta in ordered]
+            for name in ("cash", "deposits", "withdrawals", "fees", "realized")
+        }
+        await self.connection.execute(sql.UPDATE_PORTFOLIOS, {"id": list(deltas), **columns})
+
+
+def is_late(standing: Standing, entries: Sequence[Entry]) -> bool:
+    """Tell whether entries (in order) cannot simply be added: one precedes what is folded, or takes something back."""
+    if any(entry.reverses is not None for entry in entries):
+        return True
+    first = entries[0]
+    if first.owner.scope is not Scope.SHADOW_USER:
+        return False
+    return order_of(first.event_time, first.tx_hash, first.log_index) < standing.order
+
+
+def entry_of(row: Row[Any]) -> Entry:
+    """Return the entry a row of ledger_entry holds."""
+    return Entry(
+        id=row.id,
+        portfolio_id=row.portfolio_id,
+        owner=Owner(Scope(row.scope), row.user_id),
+        source_user_id=row.source_user_id,
+        condition_id=row.condition_id,
+        asset_id=row.asset_id,
+        entry_type=EntryType(row.entry_type),
+        share_delta_micros=row.share_delta_micros,
+        cash_delta_micros=row.cash_delta_micros,
+        cost_micros=row.cost_micros,
+        price_micros=row.price_micros,
+        ref_id=row.ref_id,
+        event_time=row.event_time,
+        tx_hash=row.tx_hash,
+        log_index=row.log_index,
+        reverses=row.reverses,
+    )
+
+
+def _standing(row: Row[Any]) -> Standing:
+    if row.share_micros is None:
+        return Standing(Holding(), None, None)
+    folded = row.folded_event_time and (row.folded_event_time, row.folded_tx_hash, row.folded_log_index)
+    return Standing(Holding(row.share_micros, row.cost_micros, row.realized_pnl_micros), row.condition_id, folded)
+
+
+def _places(places: Iterable[Place]) -> dict[str, Any]:
+    keys = list(places)
+    return {"portfolios": [portfolio for portfolio, _ in keys], "assets": [asset for _, asset in keys]}
+
+
+def _columns(entries: Sequence[Entry]) -> dict[str, Any]:
+    names = (
+        "id", "portfolio_id", "source_user_id", "condition_id", "asset_id", "entry_type", "share_delta_micros",
+        "cash_delta_micros", "cost_micros", "price_micros", "ref_id", "event_time", "tx_hash", "log_index", "reverses",
+    )  # fmt: skip
+    columns: dict[str, Any] = {name: [getattr(entry, name) for entry in entries] for name in names}
+    columns["scope"] = [entry.owner.scope for entry in entries]
+    columns["user_id"] = [entry.owner.user_id for entry in entries]
+    return columns
+
+
+def _position_columns(standings: Mapping[Place, Standing]) -> dict[str, Any]:
+    ordered = list(standings.items())
+    folded = [standing.folded or (None, None, None) for _, standing in ordered]
+    return {
+        "portfolio_id": [place[0] for place, _ in ordered],
+        "asset_id": [place[1] for place, _ in ordered],
+        "condition_id": [standing.condition_id for _, standing in ordered],
+        "share_micros": [standing.holding.share_micros for _, standing in ordered],
+        "cost_micros": [standing.holding.cost_micros for _, standing in ordered],
+        "realized_pnl_micros": [standing.holding.realized_pnl_micros for _, standing in ordered],
+        "folded_event_time": [at for at, _, _ in folded],
+        "folded_tx_hash": [tx for _, tx, _ in folded],
+        "folded_log_index": [index for _, _, index in folded],
+    }

@@ -1,0 +1,86 @@
+"""Reads and writes of settlement: which open positions a resolution ends, and under which ref."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import text
+
+from libs.common.domain.kinds import EntryType, Scope
+from services.ledger.core.entries import Entry, Owner, entry_id
+from services.ledger.core.settle import Payout, settle
+from services.ledger.store.session import Session
+
+_KNOWN: Final = text("""
+SELECT r.condition_id, cardinality(r.payouts_micros) AS payouts, count(o.asset_id) AS outcomes
+FROM market_resolution r LEFT JOIN outcome_asset o ON o.condition_id = r.condition_id
+WHERE r.condition_id = ANY(:conditions)
+GROUP BY r.condition_id, r.payouts_micros
+""")
+
+_OPEN: Final = text("""
+SELECT f.scope, f.user_id, p.portfolio_id, p.asset_id, p.share_micros, p.folded_event_time, r.condition_id,
+       r.payouts_micros[o.outcome_index + 1] AS payout_micros, coalesce(r.resolved_at, r.observed_at) AS resolved_at
+FROM market_resolution r
+JOIN outcome_asset o ON o.condition_id = r.condition_id
+JOIN position p ON p.asset_id = o.asset_id AND p.share_micros <> 0
+JOIN portfolio f ON f.id = p.portfolio_id
+WHERE r.condition_id = ANY(:conditions) AND o.outcome_index < cardinality(r.payouts_micros)
+ORDER BY p.portfolio_id, r.condition_id, o.outcome_index
+""")
+
+_SETTLED: Final = text("SELECT id FROM ledger_entry WHERE id = ANY(:ids)")
+
+_LAST: Final = text("""
+SELECT DISTINCT ON (e.portfolio_id, e.asset_id) e.portfolio_id, e.asset_id, e.id
+FROM unnest(CAST(:portfolios AS uuid[]), CAST(:assets AS text[])) AS k (portfolio_id, asset_id)
+JOIN ledger_entry e ON e.portfolio_id = k.portfolio_id AND e.asset_id = k.asset_id AND e.share_delta_micros <> 0
+ORDER BY e.portfolio_id, e.asset_id, e.seq DESC
+""")
+
+
+async def check_conditions(session: Session, conditions: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return which conditions cannot be settled: contradictions, and those whose outcomes are not known yet."""
+    rows = {row.condition_id: row for row in await session.connection.execute(_KNOWN, {"conditions": list(conditions)})}
+    wrong, waiting = [], []
+    for condition in conditions:
+        row = rows.get(condition)
+        if row is None:
+            wrong.append(f"condition {condition}: expected a resolution that the pricer committed, found none")
+        elif row.outcomes == 0:
+            waiting.append(f"condition {condition}: its outcomes are not known yet")
+        elif row.outcomes > row.payouts:
+            wrong.append(f"condition {condition}: expected a payout for {row.outcomes} outcomes, got {row.payouts}")
+    return wrong, waiting
+
+
+async def settlements(session: Session, conditions: Sequence[str]) -> list[Entry]:
+    """Return the SETTLEMENT of every open position in resolved conditions; all portfolios are locked."""
+    rows = (await session.connection.execute(_OPEN, {"conditions": list(conditions)})).all()
+    if not rows:
+        return []
+    owners = {row.portfolio_id: Owner(Scope(row.scope), row.user_id) for row in rows}
+    first = {
+        (row.portfolio_id, row.asset_id): entry_id(
+            owners[row.portfolio_id], row.condition_id, EntryType.SETTLEMENT, row.asset_id
+        )
+        for row in rows
+    }
+    settled = set((await session.connection.execute(_SETTLED, {"ids": list(first.values())})).scalars())
+    again = [place for place, entry in first.items() if entry in settled]
+    reopened: dict[tuple[UUID, str], UUID] = {}
+    if again:
+        parameters = {"portfolios": [portfolio for portfolio, _ in again], "assets": [asset for _, asset in again]}
+        for row in await session.connection.execute(_LAST, parameters):
+            reopened[row.portfolio_id, row.asset_id] = row.id
+    return [
+        settle(
+            owners[row.portfolio_id],
+            row.asset_id,
+            row.share_micros,
+            Payout(row.condition_id, row.payout_micros, row.resolved_at),
+            last_event_time=row.folded_event_time,
+            reopened_by=reopened.get((row.portfolio_id, row.asset_id)),
+        )
+        for row in rows
+    ]

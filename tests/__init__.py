@@ -1,0 +1,1 @@
+"""The tests, by kind: core, handlers, integration, e2e, chaos, bench."""

@@ -1,0 +1,1 @@
+"""Speed and memory of the whole stack, measured from outside; `make bench` prints them."""

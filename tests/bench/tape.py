@@ -1,0 +1,133 @@
+"""Makes tapes for measuring: many wallets, many deep books, fills as fast as wanted, nothing random."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+START_MS = 1_790_000_000_000
+BOOK_EVERY_MS = 5_000
+LEVELS = 40
+WALLETS = 40
+MARKETS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many fills over how long; all at once when `spread_ms` is small."""
+
+    fills: int
+    spread_ms: int
+    length_ms: int
+
+
+def _hex(*facts: object, digits: int) -> str:
+    return "0x" + sha256("|".join(map(str, facts)).encode()).hexdigest()[:digits]
+
+
+def _token(number: int) -> str:
+    return str(int(_hex("token", number, digits=64), 16))[:76].ljust(76, "7")
+
+
+def _condition(market: int) -> str:
+    return _hex("condition", market, digits=64)
+
+
+def _wallets() -> list[dict[str, str]]:
+    return [{"label": f"bench-{n:02d}", "wallet": _hex("wallet", n, digits=40)} for n in range(WALLETS)]
+
+
+def _markets() -> Iterator[dict[str, Any]]:
+    for market in range(MARKETS):
+        yield {
+            "id": str(9_000_000 + market),
+            "question": f"Bench market {market}?",
+            "conditionId": _condition(market),
+            "slug": f"bench-{market}",
+            "endDate": "2030-01-01T00:00:00Z",
+            "outcomes": '["Yes", "No"]',
+            "outcomePrices": '["0.5", "0.5"]',
+            "clobTokenIds": json.dumps([_token(2 * market), _token(2 * market + 1)]),
+            "active": True,
+            "closed": False,
+            "archived": False,
+            "acceptingOrders": True,
+            "enableOrderBook": True,
+            "orderPriceMinTickSize": 0.001,
+            "orderMinSize": 5,
+            "negRisk": False,
+            "feesEnabled": True,
+            "umaResolutionStatuses": "[]",
+            "version": "v1",
+            "feeSchedule": {"rate": 0.05, "exponent": 1, "takerOnly": True, "rebateRate": 0.2},
+        }
+
+
+def _books(length_ms: int) -> Iterator[dict[str, Any]]:
+    for at_ms in range(-BOOK_EVERY_MS, length_ms, BOOK_EVERY_MS):
+        for token in range(2 * MARKETS):
+            yield {
+                "market": _condition(token // 2),
+                "asset_id": _token(token),
+                "timestamp": str(START_MS + at_ms),
+                "hash": _hex("book", token, at_ms, digits=40)[2:],
+                "bids": [{"price": f"{0.499 - 0.001 * n:.3f}", "size": str(400 + 40 * n)} for n in range(LEVELS)][::-1],
+                "asks": [{"price": f"{0.501 + 0.001 * n:.3f}", "size": str(400 + 40 * n)} for n in range(LEVELS)][::-1],
+                "min_order_size": "5",
+                "tick_size": "0.001",
+                "neg_risk": False,
+                "last_trade_price": "0.5",
+            }
+
+
+def _fills(load: Load) -> Iterator[dict[str, Any]]:
+    wallets = _wallets()
+    for number in range(load.fills):
+        # Neighbouring fills differ in wallet and token, so that a window holds as many groups as it can.
+        token = (number * 37 + number // WALLETS) % (2 * MARKETS)
+        at_ms = START_MS + 1_000 + number * load.spread_ms // load.fills
+        size = 1_200 + (number * 13) % 2_000
+        yield {
+            "proxy_wallet": wallets[number % WALLETS]["wallet"],
+            "timestamp": at_ms // 1000,
+            "condition_id": _condition(token // 2),
+            "type": "TRADE",
+            "size": size,
+            "usdc_size": size * 0.5,
+            "transaction_hash": _hex("fill", number, digits=64),
+            "price": 0.5,
+            "token_id": _token(token),
+            "side": "SELL" if number % 5 == 4 else "BUY",
+            "outcome_index": token % 2,
+            "title": f"Bench market {token // 2}?",
+            "slug": f"bench-{token // 2}",
+            "icon": "",
+            "event_slug": f"bench-{token // 2}",
+            "outcome": "Yes",
+            "name": "",
+            "pseudonym": "",
+            "bio": "",
+            "profile_image": "",
+            "profile_image_optimized": "",
+            "_at_ms": at_ms,
+            "_maker": True,
+        }
+
+
+def write_tape(folder: Path, load: Load) -> None:
+    """Write a tape of `load` into `folder`; its bankroll is large enough that no cap ends the measurement."""
+    folder.mkdir(parents=True, exist_ok=True)
+    meta = {
+        "name": folder.name,
+        "start_ms": START_MS,
+        "end_ms": START_MS + load.length_ms,
+        "wallets": _wallets(),
+        "api_lag_ms": 3_000,
+    }
+    (folder / "tape.json").write_text(json.dumps(meta))
+    parts = {"activity": _fills(load), "books": _books(load.length_ms), "markets": _markets()}
+    for name, rows in parts.items():
+        with (folder / f"{name}.jsonl").open("w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)

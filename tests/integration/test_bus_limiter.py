@@ -1,0 +1,98 @@
+"""The shared request budget, on a real Redis and without one."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
+import pytest
+
+from libs.common.bus import limiter
+from libs.common.bus.limiter import DATA, POLL_RESERVE, RPC, TOTAL, RedisTokenBucket
+from tests.support.fakes_bus import raw_redis
+
+pytestmark = pytest.mark.integration
+
+
+async def granted(bucket: RedisTokenBucket, host_class: str, seconds: float) -> int:
+    """Count how many requests may go out in a time, asking all the while."""
+    grants = 0
+    try:
+        async with asyncio.timeout(seconds):
+            for grants in count():
+                await bucket.acquire(host_class)
+    except TimeoutError:
+        pass
+    return grants
+
+
+async def test_all_processes_share_one_budget(redis_url: str) -> None:
+    buckets = [RedisTokenBucket(redis_url) for _ in range(3)]
+    grants = sum(await asyncio.gather(*(granted(bucket, "clob", 0.5) for bucket in buckets)))
+    assert TOTAL.burst <= grants <= TOTAL.burst + 0.7 * TOTAL.rate
+    for bucket in buckets:
+        assert not bucket.fallback
+        await bucket.close()
+
+
+async def test_polls_keep_to_their_own_rate_and_leave_the_rest_to_books(redis_url: str) -> None:
+    bucket = RedisTokenBucket(redis_url)
+    polls, books = await asyncio.gather(granted(bucket, "data", 0.6), granted(bucket, "clob", 0.6))
+    assert DATA.burst - 1 <= polls <= DATA.burst + 0.8 * DATA.rate
+    assert books >= TOTAL.burst - DATA.burst
+    await bucket.close()
+
+
+async def test_polls_never_take_the_last_tokens(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(limiter.NEEDS, "data", (replace(limiter.NEEDS["data"][0], bucket=TOTAL),))
+    bucket = RedisTokenBucket(redis_url)
+    polls = await granted(bucket, "data", 0.2)
+    assert polls <= TOTAL.burst - POLL_RESERVE + 0.3 * TOTAL.rate
+    books = await granted(bucket, "clob", 0.05)
+    assert books >= POLL_RESERVE - 1
+    await bucket.close()
+
+
+async def test_the_node_has_a_budget_of_its_own(redis_url: str) -> None:
+    bucket = RedisTokenBucket(redis_url)
+    await granted(bucket, "clob", 0.1)
+    assert RPC.burst <= await granted(bucket, "rpc", 0.3) <= RPC.burst + 2
+    await bucket.close()
+
+
+async def test_tokens_come_back_at_the_rate(redis_url: str) -> None:
+    bucket = RedisTokenBucket(redis_url)
+    async with raw_redis(redis_url) as client:
+        now, _ = await client.time()
+        await client.hset("bus:limiter", mapping={"total": 0, "total:at": now * 1_000_000 + _})
+    grants = await granted(bucket, "gamma", 1.0)
+    assert 13 <= grants <= 16, "20 a second, of which 5 stay behind"
+    await bucket.close()
+
+
+async def test_without_redis_each_process_takes_an_eighth(unused_tcp_port_factory: Callable[[], int]) -> None:
+    bucket = RedisTokenBucket(f"redis://127.0.0.1:{unused_tcp_port_factory()}/0")
+    await bucket.acquire("data")
+    assert bucket.fallback
+    grants = 1 + await granted(bucket, "clob", 0.5)
+    assert 4 <= grants <= TOTAL.burst / 8 + 0.8 * TOTAL.rate / 8
+    await bucket.close()
+
+
+async def test_impossible_requests_are_refused_at_once(redis_url: str) -> None:
+    bucket = RedisTokenBucket(redis_url)
+    with pytest.raises(ValueError, match="expected one of clob, gamma, data, rpc, got 'ftp'"):
+        await bucket.acquire("ftp")
+    with pytest.raises(ValueError, match="can never be had"):
+        await bucket.acquire("data", 11)
+    await bucket.close()
+
+
+async def test_services_that_call_the_exchange_may_use_the_limiter_and_others_not(
+    redis_url_for: Callable[[str], str],
+) -> None:
+    for service, allowed in (("ingest", True), ("simulator", True), ("pricer", True), ("ledger", False)):
+        bucket = RedisTokenBucket(redis_url_for(service))
+        await bucket.acquire("data")
+        assert bucket.fallback is not allowed
+        await bucket.close()

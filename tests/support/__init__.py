@@ -1,0 +1,1 @@
+"""What tests share: real databases, made once a session and emptied for each test."""

@@ -1,0 +1,137 @@
+"""A whole stack that plays a tape, as a person starts it: `shadowbook up --tape ... --exit-when-drained`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from tests.oracle import Run, read_run
+from tests.oracle.run import KINDS
+
+SPEED: Final = 8
+DRAIN_SECONDS: Final = 420.0
+POLL_SECONDS: Final = 0.5
+STOP_SECONDS: Final = 60.0
+SERVICES: Final = ("sandbox", "ingest", "grouper", "simulator-user", "simulator-global", "ledger", "pricer", "ui")
+
+
+def command(*arguments: object) -> list[str]:
+    """Return the command line of a `shadowbook` command."""
+    return [sys.executable, "-m", "services.cli", *(str(argument) for argument in arguments)]
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment without settings of a stack."""
+    dropped = ("SHADOWBOOK_", "DATABASE_URL", "REDIS_URL", "PYTHONWARNINGS")
+    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+
+
+class Play:
+    """One stack in a data directory of its own."""
+
+    def __init__(self, tape: Path, folder: Path, *options: object, speed: int = SPEED) -> None:
+        self.data_dir = folder / "data"
+        self._exports = folder / "exports"
+        self._log = folder / "up.log"
+        folder.mkdir(parents=True, exist_ok=True)
+        given = ("--tape", tape, "--speed", speed, "--data-dir", self.data_dir, *options)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command("up", *given), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment()
+            )
+
+    def output(self) -> str:
+        """Return what `up` has printed."""
+        return self._log.read_text(errors="replace")
+
+    def status(self) -> dict[str, Any]:
+        """Return `shadowbook status --json`."""
+        return dict(json.loads(self.run("status", "--json").stdout))
+
+    def run(self, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run another command on this stack."""
+        line = command(name, *arguments, "--data-dir", self.data_dir)
+        return subprocess.run(line, capture_output=True, text=True, env=environment(), timeout=120, check=False)
+
+    def wait(self, seconds: float = DRAIN_SECONDS) -> int:
+        """Return the exit code of `up` once it has drained."""
+        return self._process.wait(seconds)
+
+    def wait_until(self, is_so: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+        """Wait for a condition; fails the test when it does not come or the stack ends first."""
+        deadline = time.monotonic() + seconds
+        while not is_so():
+            assert time.monotonic() < deadline, f"{what} did not come within {seconds:.0f} s\n{self.output()[-2000:]}"
+            assert self._process.poll() is None, f"the stack ended before {what}\n{self.output()[-2000:]}"
+            time.sleep(POLL_SECONDS)
+
+    def wait_playing(self) -> None:
+        """Wait until the tape plays."""
+        self.wait_until(lambda: "Dashboard" in self.output(), "play")
+
+    def pids(self) -> dict[str, int]:
+        """Return the running services' process ids by instance name, `ingest-0` say."""
+        rows = self.status()["processes"]
+        return {row["name"]: int(row["pid"]) for row in rows if row["state"] == "RUNNING"}
+
+    def kill(self, name: str) -> None:
+        """End a process without warning and wait until the supervisor runs another in its place."""
+        pid = self.pids()[name]
+        os.kill(pid, signal.SIGKILL)
+        self.wait_until(lambda: self.pids().get(name, pid) != pid, f"another {name}")
+
+    def exported(self) -> Path:
+        """Export every KIND and return the folder."""
+        self._exports.mkdir(exist_ok=True)
+        for kind in KINDS:
+            done = self.run("export", kind, "--out", self._exports / f"{kind}.jsonl")
+            assert done.returncode == 0, f"export {kind}: {done.stderr}"
+        return self._exports
+
+    def stop(self) -> None:
+        """Stop the stack if it still runs."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def facts(folder: Path) -> dict[str, Counter[tuple[Any, ...]]]:
+    """Return what must not depend on how a run went: events, shadow positions and shadow cash."""
+    run: Run = read_run(folder)
+    event = (
+        "id",
+        "kind",
+        "status",
+        "wallet",
+        "tx_hash",
+        "asset_id",
+        "side",
+        "share_micros",
+        "usdc_notional_micros",
+        "fee_micros",
+    )
+    cash: Counter[tuple[Any, ...]] = Counter()
+    for row in run["ledger"]:
+        if row["scope"] == "SHADOW_USER":
+            cash[row["user_label"],] += row["cash_delta_micros"]
+    return {
+        "events": Counter(tuple(row[name] for name in event) for row in run["events"]),
+        "shadow positions": Counter(
+            {
+                (row["user_label"], row["asset_id"]): row["share_micros"]
+                for row in run["positions"]
+                if row["scope"] == "SHADOW_USER"
+            }
+        ),
+        "shadow cash": cash,
+    }

@@ -1,0 +1,171 @@
+"""A local Polymarket for tests: the real server on a free port, in this process or in one of its own."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import websockets
+
+from services.sandbox.app import HOST, build, listen, running
+from services.sandbox.settings import Settings
+
+START_SECONDS = 20
+Fault = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunningSandbox:
+    """A served sandbox."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Return the root of everything."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def data_api_url(self) -> str:
+        """Return the Data API's base URL."""
+        return f"{self.url}/data"
+
+    @property
+    def clob_url(self) -> str:
+        """Return the CLOB's base URL."""
+        return f"{self.url}/clob"
+
+    @property
+    def gamma_url(self) -> str:
+        """Return Gamma's base URL."""
+        return f"{self.url}/gamma"
+
+    @property
+    def rpc_ws_url(self) -> str:
+        """Return the chain node's websocket."""
+        return f"ws://{HOST}:{self.port}/rpc"
+
+    async def play(self) -> dict[str, Any]:
+        """Start the play; returns the status."""
+        async with httpx.AsyncClient() as client:
+            return dict((await client.post(f"{self.url}/_sandbox/play")).json())
+
+    async def status(self) -> dict[str, Any]:
+        """Return the status."""
+        async with httpx.AsyncClient() as client:
+            return dict((await client.get(f"{self.url}/_sandbox/status")).json())
+
+    async def get(self, path: str, **params: object) -> httpx.Response:
+        """Get a path under the root, past the CDN's cache."""
+        given = {name: str(value) for name, value in params.items()}
+        async with httpx.AsyncClient() as client:
+            return await client.get(self.url + path, params={**given, "_": os.urandom(8).hex()})
+
+    async def rows(self, wallet: str, **params: object) -> list[dict[str, Any]]:
+        """Return a wallet's activity, all pages."""
+        found: list[dict[str, Any]] = []
+        cursor: dict[str, object] = {}
+        while True:
+            answer = (await self.get("/data/v2/activity", user=wallet, **params, **cursor)).json()
+            found.extend(answer["data"])
+            if not answer["pagination"]["has_more"]:
+                return found
+            cursor = {"cursor": answer["pagination"]["next_cursor"]}
+
+    async def rpc(self, method: str, *params: object) -> dict[str, Any]:
+        """Call one JSON-RPC method on a connection of its own; returns the whole answer."""
+        async with websockets.connect(self.rpc_ws_url) as socket:
+            await socket.send(json.dumps({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}))
+            return dict(json.loads(await socket.recv()))
+
+
+def write_tape(folder: Path, head: Mapping[str, Any], **files: Sequence[Mapping[str, Any]]) -> Path:
+    """Write a tape; `files` are named without their ending, the required ones may be left out and are then empty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tape.json").write_text(json.dumps(head), encoding="utf-8")
+    for name in {"activity", "books", "markets", *files}:
+        lines = "".join(json.dumps(each) + "\n" for each in files.get(name, ()))
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    return folder
+
+
+def faults_file(folder: Path, faults: Sequence[Fault]) -> Path:
+    """Write a faults file."""
+    path = folder / "faults.jsonl"
+    path.write_text("".join(json.dumps(dict(fault)) + "\n" for fault in faults), encoding="utf-8")
+    return path
+
+
+@asynccontextmanager
+async def running_sandbox(
+    *,
+    tape: Path | None = None,
+    speed: int | Decimal = 1,
+    faults: Path | Sequence[Fault] | None = None,
+    state_dir: Path | None = None,
+    seed: int = 1,
+    log_range_blocks: int = 10,
+) -> AsyncIterator[RunningSandbox]:
+    """Serve a sandbox in this event loop; it waits for `play()`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = faults if faults is None or isinstance(faults, Path) else faults_file(Path(folder), faults)
+        listener = listen(0)
+        port = int(listener.getsockname()[1])
+        settings = Settings(
+            http_port=port,
+            tape=tape,
+            speed=Decimal(speed),
+            faults=path,
+            state_dir=state_dir,
+            seed=seed,
+            log_range_blocks=log_range_blocks,
+        )
+        async with running(build(settings), listener):
+            yield RunningSandbox(port)
+
+
+class SandboxProcess:
+    """A sandbox in a process of its own, which can be killed and started again on the same port."""
+
+    def __init__(self, *, state_dir: Path, tape: Path | None = None, speed: int = 1, seed: int = 1) -> None:
+        listener = listen(0)
+        self.running = RunningSandbox(int(listener.getsockname()[1]))
+        listener.close()
+        given = {"HTTP_PORT": self.running.port, "STATE_DIR": state_dir, "SPEED": speed, "SEED": seed}
+        if tape is not None:
+            given["TAPE"] = tape
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SHADOWBOOK_")}
+        self._environment = kept | {f"SHADOWBOOK_{name}": str(value) for name, value in given.items()}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> RunningSandbox:
+        """Start it and wait until it answers."""
+        self._spawn()
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                try:
+                    await self.running.status()
+                except httpx.TransportError:
+                    await asyncio.sleep(0.05)
+                else:
+                    return self.running
+
+    def _spawn(self) -> None:
+        command = [sys.executable, "-m", "services.sandbox"]
+        self.process = subprocess.Popen(command, env=self._environment, stdout=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        """Kill it with -9."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
