@@ -5,6 +5,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from typing import Final, NoReturn, cast
@@ -57,6 +58,7 @@ def _shadowbook() -> None:
 def main() -> NoReturn:
     """Run the command named by the arguments and exit with its code."""
     arguments = sys.argv[1:]
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that what is open gets closed
     try:
         code = application(arguments)(arguments, standalone_mode=False)
         sys.stdout.flush()

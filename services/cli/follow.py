@@ -3,10 +3,11 @@
 import asyncio
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from services.cli.errors import CommandError
 from services.cli.options import DataDirOption, JsonOption
 
 WalletArgument = Annotated[str, typer.Argument(metavar="WALLET_OR_URL", help="0x... (40 hex digits) or a profile URL.")]
@@ -31,8 +32,12 @@ def follow(
     from services.ingest import commands
 
     with session(data_dir, command="follow", require_up=True) as visit:
-        followed = asyncio.run(commands.follow(visit.database_url, visit.redis_url or "", wallet, user))
-    _say({"followed": str(followed)}, f"Following {followed}.", as_json=as_json)
+        try:
+            followed = asyncio.run(commands.follow(visit.database_url, wallet, user))
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+    sentence = f"Following {followed}." if followed.new else f"Already following {followed}; nothing changed."
+    _say({"user": followed.label, "wallet": followed.follow.wallet, "new": followed.new}, sentence, as_json=as_json)
 
 
 def unfollow(
@@ -45,9 +50,13 @@ def unfollow(
     from services.ingest import commands
 
     with session(data_dir, command="unfollow", require_up=True) as visit:
-        unfollowed = asyncio.run(commands.unfollow(visit.database_url, visit.redis_url or "", user))
-    _say({"unfollowed": str(unfollowed)}, f"No longer following {unfollowed}; its history is kept.", as_json=as_json)
+        try:
+            wallets = asyncio.run(commands.unfollow(visit.database_url, user))
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+    named = ", ".join(wallets)
+    _say({"unfollowed": wallets}, f"No longer following {named}; history and positions are kept.", as_json=as_json)
 
 
-def _say(values: dict[str, str], sentence: str, *, as_json: bool) -> None:
+def _say(values: dict[str, Any], sentence: str, *, as_json: bool) -> None:
     sys.stdout.write((json.dumps(values) if as_json else sentence) + "\n")

@@ -6,16 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
-from libs.common.db.dead_letters import PostgresDeadLetters
 
 from libs.common.bus import Bus
 from libs.common.bus.streams import EVENTS_DETECTED, GROUPS_CLOSED
-from libs.common.db.checkpoints import beat
-from libs.common.db.engine import make_engine
 from libs.common.domain.errors import Unavailable
+from libs.common.frame import opened_frame
 from libs.common.messages import EventDetected, GroupClosed
-from libs.common.observability.health import Health
-from libs.common.observability.http import serve_http
 from services.grouper.closing import FAILURES_MAX, ClosingClock
 from services.grouper.core import key_of
 from services.grouper.handlers import on_events_detected
@@ -35,19 +31,21 @@ _log = structlog.get_logger()
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run one grouper until `stop`."""
-    engine = make_engine(settings.database_url.get_secret_value(), application=settings.instance)
-    health = Health(SERVICE, settings.instance)
-    health.require("closing", within_seconds=15)
-    serve_http(health, settings.http_port)
-    bus = Bus(
-        settings.redis_url.get_secret_value(),
-        service=SERVICE,
-        instance=settings.instance,
-        dead_letters=PostgresDeadLetters(engine),
-        health=health,
-    )
-    store = GroupStore(engine)
+    async with opened_frame(SERVICE, settings) as frame:
+        frame.health.require("closing", within_seconds=15)
+        store = GroupStore(frame.engine)
+        clock = _clock(settings, store, frame.bus)
+        frame.bus.consume(EVENTS_DETECTED, SERVICE, on_events_detected(store, clock.start), batch_max=500)
+        await _take_up(store, clock, stop)
+        await frame.bus.start()
+        sweeping = asyncio.create_task(_sweep(store, frame.bus))
+        try:
+            await clock.run(stop, lambda: frame.health.progress("closing"))
+        finally:
+            sweeping.cancel()
 
+
+def _clock(settings: Settings, store: GroupStore, bus: Bus) -> ClosingClock:
     async def publish(groups: list[GroupClosed]) -> None:
         await bus.publish(GROUPS_CLOSED, groups)
         _log.info("groups_closed", groups=len(groups))
@@ -55,7 +53,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async def give_up(event: EventDetected, error: Exception) -> None:
         await bus.give_up(EVENTS_DETECTED, SERVICE, event, error, attempts=FAILURES_MAX + 1)
 
-    clock = ClosingClock(
+    return ClosingClock(
         store,
         publish,
         give_up,
@@ -63,19 +61,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         keys_max=settings.keys_per_close_max,
         now=lambda: datetime.now(UTC),
     )
-    bus.consume(EVENTS_DETECTED, SERVICE, on_events_detected(store, clock.start), batch_max=500)
-    async with asyncio.TaskGroup() as tasks:
-        beating = tasks.create_task(beat(engine, SERVICE, settings.instance, settings.http_port, health.snapshot))
-        await _take_up(store, clock, stop)
-        await bus.start()
-        sweeping = tasks.create_task(_sweep(store, bus))
-        try:
-            await clock.run(stop, lambda: health.progress("closing"))
-        finally:
-            await bus.stop()
-            beating.cancel()
-            sweeping.cancel()
-    await engine.dispose()
 
 
 async def _take_up(store: GroupStore, clock: ClosingClock, stop: asyncio.Event) -> None:

@@ -7,7 +7,6 @@ is lost between lives: logs are fetched again from the block last committed, and
 import asyncio
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -17,41 +16,27 @@ import structlog
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.observability import metrics
 from libs.common.observability.health import Health
-from libs.common.upstream.chain import decode_order_filled, log_filter, quantity
-from libs.common.upstream.clob import chunks
 from libs.common.upstream.json_rpc import RpcConnection, open_rpc
 from libs.common.upstream.limits import TokenBucket
-from services.ingest.core.sightings import LogSighting
 from services.ingest.core.silence import Silence
-from services.ingest.reading import read_fill
+from services.ingest.logs import LogReader, Logs, block_number
 from services.ingest.roster import Roster
 from services.ingest.settings import Settings
 from services.ingest.store import Recorded
-from services.ingest.subscriptions import WALLETS_PER_SUBSCRIPTION, Subscriptions
+from services.ingest.subscriptions import Subscriptions
 
 WATCH_SECONDS: Final = 1.0
 SAVE_SECONDS: Final = 5.0
 PROBE_TIMEOUT_SECONDS: Final = 5.0
 OVERLAP_BLOCKS: Final = 5
+START_BLOCKS: Final = 60
+"""How far back logs are fetched for wallets that were not subscribed to before."""
 RECONNECT_SECONDS_FIRST: Final = 0.5
 RECONNECT_SECONDS_MAX: Final = 30.0
 STABLE_SECONDS: Final = 30.0
-BLOCKS_REMEMBERED_MAX: Final = 2_000
 CHECKPOINT: Final = "chain"
 
 _log = structlog.get_logger()
-
-
-class Logs(Protocol):
-    """The part of the intake that takes logs."""
-
-    block_committed: int
-
-    async def put(self, log: LogSighting) -> None:
-        """Queue a log."""
-
-    async def settle(self) -> None:
-        """Wait until every queued log is committed."""
 
 
 class Memory(Protocol):
@@ -85,11 +70,9 @@ class Feed:
         self._reconnected = reconnected
         self._bucket = bucket
         self._changed = roster.watch()
-        self._block_times: OrderedDict[int, int] = OrderedDict()
         self._silence: Silence | None = None
         self._jitter = random.Random()  # noqa: S311  spreads reconnects, guards nothing
         self._lives = 0
-        self._removed: set[tuple[str, int]] = set()
         self._quiet_head = 0
         self._quiet_through = 0
 
@@ -132,10 +115,13 @@ class Feed:
         connection = await open_rpc(url)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._listen(connection))
+                reader = LogReader(
+                    connection, self._roster, self._intake, self._bucket, self._settings.log_range_blocks
+                )
+                tasks.create_task(self._listen(connection, reader))
                 life = Subscriptions(connection, self._roster, self._bucket)
                 await life.subscribe()
-                head = await _block_number(connection)
+                head = await block_number(connection)
                 now = datetime.now(UTC).timestamp()
                 self._silence = Silence(since=now, heard_at=now)
                 metrics.WEBSOCKET_UP.set(1)
@@ -144,79 +130,26 @@ class Feed:
                 if self._lives:
                     self._reconnected()
                 self._lives += 1
-                tasks.create_task(self._heal_and_keep_place(connection, head))
-                await self._watch(connection, life)
+                tasks.create_task(self._heal_and_keep_place(reader, head))
+                await self._watch(connection, life, reader)
         finally:
             self._silence = None
             await connection.close()
 
-    async def _heal_and_keep_place(self, connection: RpcConnection, head: int) -> None:
-        try:
-            await self._heal(connection, head)
-        except Rejected as error:
-            _log.warning("logs_not_healed", error=str(error)[:200])  # the poller reaches as far back
-        await self._keep_place(head)
-
-    async def _listen(self, connection: RpcConnection) -> None:
-        self._removed.clear()
+    async def _listen(self, connection: RpcConnection, reader: LogReader) -> None:
         async for _, log in connection.notifications():
             if self._silence:
                 self._silence.hear(datetime.now(UTC).timestamp())
-            await self._take(connection, log)
+            await reader.take(log)
 
-    async def _take(self, connection: RpcConnection, log: Any, *, healing: bool = False) -> None:
-        """Pass a log on; what cannot be decoded is counted, the API will show what it was."""
-        seen_at = datetime.now(UTC)
-        try:
-            fill = decode_order_filled(log)
-        except ValueError as error:
-            metrics.ROWS_IGNORED.labels("log").inc()
-            _log.warning("log_ignored", error=str(error)[:200])
-            return
-        follow = self._roster.follows.get(fill.wallet)
-        place = (fill.block_hash, fill.log_index)
-        if fill.removed:
-            self._removed.add(place)
-        if follow is None or (healing and place in self._removed):  # fetched before, removed since
-            return
-        if fill.is_combo:
-            metrics.ROWS_IGNORED.labels("combo_log").inc()
-            return
-        timestamp = fill.timestamp
-        if timestamp is None:
-            timestamp = await self._block_time(connection, fill.block_number)
-        await self._intake.put(read_fill(fill, timestamp, follow, seen_at))
-
-    async def _block_time(self, connection: RpcConnection, number: int) -> int:
-        """Return a block's timestamp, asked for once; raises Unavailable, which ends the life and heals in the next."""
-        if number not in self._block_times:
-            block = await connection.call("eth_getBlockByNumber", [hex(number), False])
-            if not isinstance(block, Mapping):
-                raise Unavailable(f"rpc: expected block {number}, got {block!r:.60}")
-            self._block_times[number] = _number(block.get("timestamp"), "block timestamp")
-            while len(self._block_times) > BLOCKS_REMEMBERED_MAX:
-                self._block_times.popitem(last=False)
-        return self._block_times[number]
-
-    async def _heal(self, connection: RpcConnection, head: int) -> None:
-        """Fetch the logs since the block last committed; what lies further back than the limit is the poller's."""
-        place = await self._memory.checkpoint(CHECKPOINT) or {}
-        last = place.get("block")
-        if not isinstance(last, int) or last > head + OVERLAP_BLOCKS:
-            return
-        first = max(last - OVERLAP_BLOCKS, head - self._settings.heal_blocks_max, 0)
-        step = self._settings.log_range_blocks
-        found = 0
-        for part in chunks(sorted(self._roster.follows), WALLETS_PER_SUBSCRIPTION):
-            for start in range(first, head + 1, step):
-                await self._bucket.acquire("rpc")
-                block_range = {"fromBlock": hex(start), "toBlock": hex(min(start + step - 1, head))}
-                logs = await connection.call("eth_getLogs", [{**log_filter(part), **block_range}])
-                for log in logs if isinstance(logs, list) else ():
-                    found += 1
-                    await self._take(connection, log, healing=True)
-        await self._intake.settle()
-        _log.info("logs_healed", from_block=first, to_block=head, logs=found)
+    async def _heal_and_keep_place(self, reader: LogReader, head: int) -> None:
+        """Fetch what was logged since the block last committed; further back than the limit is the poller's."""
+        place = (await self._memory.checkpoint(CHECKPOINT) or {}).get("block")
+        first = head - START_BLOCKS
+        if isinstance(place, int) and place <= head + OVERLAP_BLOCKS:
+            first = place - OVERLAP_BLOCKS
+        await reader.heal(sorted(self._roster.follows), max(first, head - self._settings.heal_blocks_max, 0), head)
+        await self._keep_place(head)
 
     async def _keep_place(self, head: int) -> None:
         """Remember up to which block everything is committed."""
@@ -231,7 +164,7 @@ class Feed:
                     _log.warning("place_not_kept", block=place, error=str(error)[:200])
             await asyncio.sleep(SAVE_SECONDS)
 
-    async def _watch(self, connection: RpcConnection, life: Subscriptions) -> None:
+    async def _watch(self, connection: RpcConnection, life: Subscriptions, reader: LogReader) -> None:
         """Follow the roster, and doubt a socket that should have spoken; ends by raising Unavailable."""
         while True:
             try:
@@ -241,8 +174,11 @@ class Feed:
                 pass
             else:
                 self._changed.clear()
-                await life.subscribe()
+                new = await life.subscribe()
                 self._report("up", f"{life.wallets} wallets in {life.subscriptions} subscriptions")
+                if new:
+                    head = await block_number(connection)
+                    await reader.heal(new, max(head - START_BLOCKS, 0), head)
             await self._doubt(connection)
 
     async def _doubt(self, connection: RpcConnection) -> None:
@@ -253,7 +189,7 @@ class Feed:
             return
         silence.probe(now)
         try:
-            head = await _block_number(connection, PROBE_TIMEOUT_SECONDS)
+            head = await block_number(connection, PROBE_TIMEOUT_SECONDS)
         except Unavailable as error:
             raise Unavailable(f"doubted: {doubt}, and no answer") from error
         if doubt == "undelivered":
@@ -263,17 +199,6 @@ class Feed:
 
     def _report(self, state: str, detail: str) -> None:
         self._health.set_detail("websocket", {"state": state, "detail": detail[:200]})
-
-
-def _number(value: object, what: str) -> int:
-    try:
-        return quantity(value, what=what)
-    except ValueError as error:
-        raise Unavailable(f"rpc: {error}") from error
-
-
-async def _block_number(connection: RpcConnection, timeout_seconds: float = 10.0) -> int:
-    return _number(await connection.call("eth_blockNumber", timeout_seconds=timeout_seconds), "block number")
 
 
 def _first_words(group: BaseExceptionGroup[Any]) -> str:

@@ -31,8 +31,12 @@ class Subscriptions:
         """How many subscriptions there are."""
         return len(self._current)
 
-    async def subscribe(self) -> None:
-        """Bring the subscriptions in line with whom we follow; new ones stand before old ones are given up."""
+    async def subscribe(self) -> list[str]:
+        """Bring the subscriptions in line with whom we follow and return the wallets that are new to them.
+
+        New subscriptions stand before old ones are given up.
+        """
+        before = {wallet for part in self._current for wallet in part}
         wanted = {tuple(part) for part in chunks(sorted(self._roster.follows), WALLETS_PER_SUBSCRIPTION)}
         for part in sorted(wanted - self._current.keys()):
             await self._bucket.acquire("rpc")
@@ -42,3 +46,4 @@ class Subscriptions:
             self._current[part] = subscription
         for part in self._current.keys() - wanted:
             await self._connection.call("eth_unsubscribe", [self._current.pop(part)])
+        return sorted({wallet for part in wanted for wallet in part} - before)

@@ -9,15 +9,11 @@ import structlog
 
 from libs.common.bus import Bus
 from libs.common.bus.streams import ATTEMPTS_DECIDED, EVENTS_DETECTED, MARKETS_RESOLVED, MARKS_UPDATED
-from libs.common.db.checkpoints import beat
-from libs.common.db.dead_letters import PostgresDeadLetters
-from libs.common.db.engine import is_outage, make_engine
 from libs.common.domain.errors import Unavailable
 from libs.common.domain.kinds import Scope
+from libs.common.frame import opened_frame
 from libs.common.messages import AttemptDecided, EventDetected, MarketResolved
 from libs.common.observability import metrics
-from libs.common.observability.health import Health
-from libs.common.observability.http import serve_http
 from services.ledger.handlers import (
     Posted,
     on_attempts_decided,
@@ -41,46 +37,30 @@ _log = structlog.get_logger()
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run one ledger until `stop`; several share the work."""
-    engine = make_engine(settings.database_url.get_secret_value(), application=settings.instance, pool_size=POOL_SIZE)
-    health = Health(SERVICE, settings.instance)
-    health.require("looks", within_seconds=30)
-    serve_http(health, settings.http_port)
-    bus = Bus(
-        settings.redis_url.get_secret_value(),
-        service=SERVICE,
-        instance=settings.instance,
-        dead_letters=PostgresDeadLetters(engine),
-        health=health,
-        metrics=metrics.BusMetrics(),
-        is_outage=is_outage,
-    )
-    books = Books(engine)
+    async with opened_frame(SERVICE, settings, pool_size=POOL_SIZE) as frame:
+        frame.health.require("looks", within_seconds=30)
+        books, sweeps = Books(frame.engine), Sweeps(frame.engine)
+        _consume(frame.bus, books)
+
+        async def look() -> None:
+            report_posted(await books.open_portfolios(), [])
+            metrics.SNAPSHOTS_WRITTEN.inc(await books.revalue_minute())
+            frame.health.progress("looks")
+
+        async def sweep() -> None:
+            await _sweep(frame.bus, sweeps)
+
+        await frame.bus.start()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_every(LOOK_SECONDS, stop, look))
+            tasks.create_task(_every(SWEEP_SECONDS, stop, sweep))
+
+
+def _consume(bus: Bus, books: Books) -> None:
     bus.consume(EVENTS_DETECTED, SERVICE, on_events_detected(books, report_posted), batch_max=BATCH_MAX)
     bus.consume(ATTEMPTS_DECIDED, SERVICE, on_attempts_decided(books, report_posted), batch_max=BATCH_MAX)
     bus.consume(MARKETS_RESOLVED, SERVICE, on_markets_resolved(books, report_posted), batch_max=BATCH_MAX)
     bus.consume(MARKS_UPDATED, SERVICE, on_marks_updated(books, metrics.SNAPSHOTS_WRITTEN.inc), batch_max=BATCH_MAX)
-    sweeps = Sweeps(engine)
-
-    async def look() -> None:
-        report_posted(await books.open_portfolios(), [])
-        metrics.SNAPSHOTS_WRITTEN.inc(await books.revalue_minute())
-        health.progress("looks")
-
-    async def sweep() -> None:
-        await _sweep(bus, sweeps)
-
-    beating = asyncio.create_task(beat(engine, SERVICE, settings.instance, settings.http_port, health.snapshot))
-    try:
-        await bus.start()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_every(LOOK_SECONDS, stop, look))
-                tasks.create_task(_every(SWEEP_SECONDS, stop, sweep))
-        finally:
-            await bus.stop()
-    finally:
-        beating.cancel()
-        await engine.dispose()
 
 
 async def _every(seconds: float, stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:

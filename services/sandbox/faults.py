@@ -1,4 +1,15 @@
-"""Scheduled faults: what goes wrong on the wire, when, for how long and on which face of the exchange (SPEC 14)."""
+"""Scheduled faults: what goes wrong on the wire, when, for how long and on which face of the exchange (SPEC 14).
+
+On HTTP: rate_limit 429, server_error 500/502/503 in turn, slow, truncated (half a body, then the line is cut), html
+(200 with a page), malformed (no JSON), down (the line is cut). On the node: down and ws_drop cut connections and refuse
+new ones, ws_flap cuts each after three seconds, ws_silent delivers no log but answers calls, reorg takes the logs of
+the last blocks back and mines them again under other hashes, no_block_timestamp; rate_limit and server_error answer
+with errors, truncated, html and malformed with half a frame, slow late.
+
+duplicate_rows: the node sends every log twice. Rows have no id, so a row repeated within one listing *is* another fill;
+the Data API therefore repeats whole listings, refreshed only every ten seconds. reorder_rows shuffles a page's rows,
+and the logs that are due together.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

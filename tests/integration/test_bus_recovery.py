@@ -3,18 +3,23 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from libs.common.bus import Bus
+from libs.common.bus.connection import connect
 from libs.common.bus.status import stream_status
 from libs.common.bus.streams import ATTEMPTS_DECIDED, CONTROL_CHANGED, EVENTS_DETECTED
 from libs.common.domain.errors import Unavailable
 from libs.common.messages import ControlChanged
 from libs.common.observability import Health
+from services.cli.stack import valkey
+from services.cli.stack.ports import free_port
 from tests.support.databases import fresh_passwords, open_folder
 from tests.support.fakes_bus import (
     QUICK,
@@ -120,7 +125,7 @@ async def test_a_message_that_kills_its_process_is_dead_lettered_as_crash_and_it
     async with raw_redis(redis_url) as client:
         async with running_bus(redis_url) as publisher:
             await publisher.publish(STREAM, [*GOOD[:2], control("killer"), *GOOD[2:]])
-        codes = []
+        codes: list[int] = []
         while not codes or codes[-1] != 0:
             assert len(codes) <= deaths + 1
             process = await asyncio.create_subprocess_exec(
@@ -159,9 +164,6 @@ async def test_consuming_goes_on_after_its_stream_was_deleted(redis_url: str) ->
 
 
 async def test_work_done_while_redis_dies_is_finished_after_its_return(tmp_path: Path) -> None:
-    from services.cli.stack import valkey
-    from services.cli.stack.ports import free_port
-
     passwords = fresh_passwords()
     gate = asyncio.Event()
     spy: Spy[ControlChanged] = Spy(gate=gate)
@@ -193,9 +195,6 @@ async def test_work_done_while_redis_dies_is_finished_after_its_return(tmp_path:
 
 
 async def test_a_bus_starts_without_redis_and_works_once_it_is_there(tmp_path: Path) -> None:
-    from services.cli.stack import valkey
-    from services.cli.stack.ports import free_port
-
     passwords = fresh_passwords()
     spy: Spy[ControlChanged] = Spy()
     with open_folder() as folder:
@@ -209,6 +208,26 @@ async def test_a_bus_starts_without_redis_and_works_once_it_is_there(tmp_path: P
                 await bus.publish(STREAM, GOOD)
                 await until(lambda: spy.done == GOOD, seconds=20)
                 await bus.stop()
+
+
+async def test_a_full_redis_refuses_new_messages_and_still_lets_the_old_ones_drain(redis_url: str) -> None:
+    gate = asyncio.Event()
+    spy, letters = Spy[ControlChanged](gate=gate), InMemoryDeadLetters()
+    async with running_bus(redis_url, (STREAM, GROUP, spy), letters=letters) as bus, raw_redis(redis_url) as client:
+        await bus.publish(STREAM, GOOD[:1])
+        await spy.started.wait()
+        await bus.publish(STREAM, GOOD[1:])
+        await client.xadd(STREAM.name, {"__data__": "poison"})
+        try:
+            await client.config_set("maxmemory", "1mb")
+            with pytest.raises(Unavailable):
+                await bus.publish(STREAM, GOOD)
+            gate.set()
+            await until(lambda: is_drained(client, STREAM, GROUP))
+        finally:
+            await client.config_set("maxmemory", "256mb")
+    assert spy.done == GOOD
+    assert len(letters.letters) == 1
 
 
 async def test_a_stop_waits_for_the_running_handler_and_leaves_nothing_pending(redis_url: str) -> None:
@@ -227,24 +246,37 @@ async def test_a_stop_waits_for_the_running_handler_and_leaves_nothing_pending(r
     assert spy.done == GOOD
 
 
+async def test_a_cancellation_is_never_lost_in_redis(redis_url: str) -> None:
+    client = connect(redis_url)
+    for lifetime_us in range(0, 3_000, 10):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(lifetime_us / 1e6), asyncio.timeout(10) as much_later:
+                while True:
+                    await client.ping()
+        assert not much_later.expired()
+    await client.aclose()
+
+
 async def test_each_service_can_do_its_part_with_its_own_user_and_no_more(
     redis_url: str, redis_url_for: Callable[[str], str]
 ) -> None:
-    import redis.exceptions
-
     spy: Spy[ControlChanged] = Spy()
-    async with running_bus(redis_url_for("simulator"), (STREAM, GROUP, spy)), raw_redis(redis_url) as client:
-        async with running_bus(redis_url_for("ui")) as ui:
-            await ui.publish(STREAM, GOOD)
-            await client.xadd(STREAM.name, {"__data__": "poison"})
-            await until(lambda: is_drained(client, STREAM, GROUP))
-            await until(lambda: spy.done == GOOD)
-            rows = await stream_status(redis_url_for("ui"))
-            assert [row.dead for row in rows if (row.name, row.group) == (STREAM.name, GROUP)] == [1]
-            for forbidden in (EVENTS_DETECTED, ATTEMPTS_DECIDED):
-                with pytest.raises(redis.exceptions.NoPermissionError):
-                    await ui.redis.xadd(forbidden.name, {"__data__": "{}"})
-            with pytest.raises(redis.exceptions.NoPermissionError):
-                await ui.redis.xtrim(STREAM.name, maxlen=0)
-            with pytest.raises(redis.exceptions.NoPermissionError):
-                await ui.redis.flushall()
+    consumer = (STREAM, GROUP, spy)
+    async with (
+        running_bus(redis_url_for("simulator"), consumer),
+        running_bus(redis_url_for("ui")) as ui,
+        raw_redis(redis_url) as client,
+    ):
+        await ui.publish(STREAM, GOOD)
+        await client.xadd(STREAM.name, {"__data__": "poison"})
+        await until(lambda: is_drained(client, STREAM, GROUP))
+        await until(lambda: spy.done == GOOD)
+        rows = await stream_status(redis_url_for("ui"))
+        assert [row.dead for row in rows if (row.name, row.group) == (STREAM.name, GROUP)] == [1]
+        for forbidden in (EVENTS_DETECTED, ATTEMPTS_DECIDED):
+            with pytest.raises(NoPermissionError):
+                await ui.redis.xadd(forbidden.name, {"__data__": "{}"})
+        with pytest.raises(NoPermissionError):
+            await ui.redis.xtrim(STREAM.name, maxlen=0)
+        with pytest.raises(NoPermissionError):
+            await ui.redis.flushall()

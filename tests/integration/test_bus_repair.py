@@ -9,6 +9,7 @@ from libs.common.bus.groups import group_states, trim
 from libs.common.bus.replay import discard, replay
 from libs.common.bus.status import stream_status
 from libs.common.bus.streams import ALL, CONTROL_CHANGED
+from libs.common.bus.sweep import Rows
 from libs.common.domain.errors import Rejected
 from libs.common.messages import ControlChanged
 from tests.support.fakes_bus import (
@@ -94,14 +95,13 @@ async def test_work_given_up_outside_of_a_handler_leaves_one_letter(redis_url: s
     async with running_bus(redis_url, letters=letters) as bus, raw_redis(redis_url) as client:
         for _ in range(2):
             await bus.give_up(STREAM, GROUP, GOOD[0], KeyError("gone"), attempts=4)
-        assert [entry["error"] for _, entry in await client.xrange(STREAM.dead_letters)][
-            0
-        ] == "FAILED: KeyError: 'gone'"
+        mirrored = [entry["error"] for _, entry in await client.xrange(STREAM.dead_letters)]
     (letter,) = letters.letters.values()
     assert (letter.subject, letter.attempts) == ("good-0", 4)
+    assert mirrored[0] == letter.error == "FAILED: KeyError: 'gone'"
 
 
-def rows_of(messages: Sequence[ControlChanged], asked: list[int]) -> object:
+def rows_of(messages: Sequence[ControlChanged], asked: list[int]) -> Rows[ControlChanged]:
     async def rows(limit: int) -> Sequence[ControlChanged]:
         asked.append(limit)
         return messages
@@ -116,8 +116,8 @@ async def test_a_sweep_refills_a_drained_group_and_only_that_one(redis_url: str)
         running_bus(redis_url, (STREAM, GROUP, user), (STREAM, OTHER, world)) as bus,
         raw_redis(redis_url) as client,
     ):
-        await bus.sweep(STREAM, GROUP, rows_of([], asked))  # type: ignore[arg-type]
-        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, asked)) == len(GOOD)  # type: ignore[arg-type]
+        await bus.sweep(STREAM, GROUP, rows_of([], asked))
+        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, asked)) == len(GOOD)
         await until(lambda: user.done == GOOD)
         await until(lambda: is_drained(client, STREAM, OTHER))
     assert world.batches == []
@@ -127,23 +127,23 @@ async def test_a_sweep_refills_a_drained_group_and_only_that_one(redis_url: str)
 async def test_a_sweep_waits_while_anything_of_its_group_is_on_its_way(redis_url: str) -> None:
     asked: list[int] = []
     async with running_bus(redis_url) as bus, raw_redis(redis_url) as client:
-        await bus.sweep(STREAM, GROUP, rows_of([], asked))  # type: ignore[arg-type]  # the first after creation
+        await bus.sweep(STREAM, GROUP, rows_of([], asked))  # the first after creation
         await bus.publish(STREAM, GOOD[:1])
-        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, asked)) == 0  # type: ignore[arg-type]
+        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, asked)) == 0
         ((_, ((entry_id, _),)),) = await client.xreadgroup(GROUP, "someone", {STREAM.name: ">"})
-        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, asked)) == 0  # type: ignore[arg-type]
+        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, asked)) == 0
         assert asked == [1_000]
         await client.xack(STREAM.name, GROUP, entry_id)
-        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, asked)) == len(GOOD)  # type: ignore[arg-type]
+        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, asked)) == len(GOOD)
 
 
 async def test_a_sweep_goes_once_at_once_after_the_stream_was_made_anew(redis_url: str) -> None:
     async with running_bus(redis_url) as bus, raw_redis(redis_url) as client:
-        await bus.sweep(STREAM, GROUP, rows_of([], []))  # type: ignore[arg-type]
+        await bus.sweep(STREAM, GROUP, rows_of([], []))
         await client.flushall()
         await bus.publish(STREAM, GOOD[:1])
-        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, [])) == len(GOOD)  # type: ignore[arg-type]
-        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, [])) == 0  # type: ignore[arg-type]
+        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, [])) == len(GOOD)
+        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, [])) == 0
 
 
 async def test_a_sweep_never_revives_what_has_an_open_or_discarded_letter(redis_url: str) -> None:
@@ -154,7 +154,7 @@ async def test_a_sweep_never_revives_what_has_an_open_or_discarded_letter(redis_
         by_subject = {letter.subject: letter.id for letter in letters.letters.values()}
         await letters.settle(by_subject["good-1"], LetterStatus.DISCARDED, actor="someone", reason="a test")
         await letters.settle(by_subject["good-2"], LetterStatus.REPLAYED, actor="someone", reason="a test")
-        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, [])) == 3  # type: ignore[arg-type]
+        assert await bus.sweep(STREAM, GROUP, rows_of(GOOD, [])) == 3
 
 
 async def test_a_stream_is_trimmed_only_behind_what_every_group_acknowledged(redis_url: str) -> None:

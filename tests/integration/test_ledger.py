@@ -56,6 +56,10 @@ class World:
             return (await connection.execute(text(query), parameters)).all()
 
     async def follow(self, user: UUID = OTTER, minutes: int = 0) -> None:
+        await self.follow_only(user, minutes)
+        await self.books.open_portfolios()
+
+    async def follow_only(self, user: UUID = OTTER, minutes: int = 0) -> None:
         await self.write(
             FollowedUser,
             id=user,
@@ -64,7 +68,6 @@ class World:
             enabled=True,
             followed_at=BEFORE + timedelta(minutes=minutes),
         )
-        await self.books.open_portfolios()
 
     async def market(self, condition: str = CONDITION, legs: tuple[str, ...] = LEGS) -> None:
         await self.write(
@@ -708,4 +711,28 @@ async def test_a_crash_before_the_commit_leaves_nothing_and_the_repeat_posts_all
             await world.post(event)
     assert [entry for entry in await world.entries() if entry.ref_id == str(event)] == []
     assert await world.post(event) == 1
+    assert await world.violations() == []
+
+
+async def test_two_replicas_that_get_the_same_attempts_post_each_once_and_in_order(world: World) -> None:
+    await world.follow()
+    await world.follow(HERON, minutes=1)
+    await world.market()
+    attempts = {}
+    for number in range(40):
+        scope, user = (Scope.EXEC_USER, Scope.EXEC_GLOBAL)[number % 2], (OTTER, HERON)[number % 3 % 2]
+        side = "SELL" if number % 8 > 5 else "BUY"
+        attempt = await world.attempt(scope, 1_000_000, 400_000, fee=10, side=side, user_id=user)
+        attempts[attempt] = portfolio_id(scope, None if scope is Scope.EXEC_GLOBAL else user)
+    other = Books(world.database.engine("ledger"), now=lambda: START)
+    backwards = dict(reversed(attempts.items()))
+    halves = [dict(list(backwards.items())[:20]), dict(list(backwards.items())[20:])]
+    outcomes = await asyncio.gather(
+        *(books.post_attempts(part) for part in (attempts, *halves) for books in (world.books, other))
+    )
+    assert sum(sum(outcome.posted.values()) for outcome in outcomes) == 2 * len(attempts)
+    order = {str(attempt): place for place, attempt in enumerate(attempts)}
+    for portfolio in set(attempts.values()):
+        refs = [row.ref_id for row in await world.entries() if row.portfolio_id == portfolio and row.ref_id in order]
+        assert refs == sorted(refs, key=order.__getitem__)
     assert await world.violations() == []

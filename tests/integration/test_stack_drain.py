@@ -25,9 +25,13 @@ async def add(database: Database, table: type[SQLModel], **values: Any) -> None:
         await connection.execute(insert(table).values(**values))
 
 
-async def checkpoint(database: Database, service: str, key: str, **value: datetime) -> None:
+async def checkpoint(database: Database, service: str, key: str, **value: Any) -> None:
     async with database.engine(service).begin() as connection:
-        await save_checkpoint(connection, service, key, {name: at.isoformat() for name, at in value.items()})
+        await save_checkpoint(connection, service, key, value)
+
+
+def epoch(at: datetime) -> int:
+    return int(at.timestamp())
 
 
 async def follow(database: Database) -> UUID:
@@ -50,9 +54,9 @@ async def test_nothing_followed_is_nothing_to_wait_for(database: Database) -> No
 async def test_a_wallet_waits_for_a_poll_that_began_after_the_end(database: Database) -> None:
     await follow(database)
     assert await waiting(database) == {"wallets without a complete poll": 1}
-    await checkpoint(database, "ingest", f"poll:{WALLET}", started_at=BEFORE, completed_at=AFTER)
+    await checkpoint(database, "ingest", f"poll:{WALLET}", completed_at=AFTER.isoformat(), through=epoch(BEFORE))
     assert await waiting(database) == {"wallets without a complete poll": 1}
-    await checkpoint(database, "ingest", f"poll:{WALLET}", started_at=AFTER, completed_at=AFTER)
+    await checkpoint(database, "ingest", f"poll:{WALLET}", completed_at=AFTER.isoformat(), through=epoch(AFTER))
     assert await waiting(database) == {}
 
 

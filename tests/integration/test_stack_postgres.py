@@ -3,7 +3,10 @@
 import asyncio
 import os
 import pwd
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from services.cli.errors import CommandError, StackError
 from services.cli.stack import places, postgres
 from services.cli.stack.account import SYSTEM_USER, Account, database_account
 from services.cli.stack.places import PostgresPlace, collect_orphans, postgres_place
+from services.cli.stack.ports import is_free
+from tests.support.command_line import processes_naming
 from tests.support.databases import Cluster, open_folder, running_cluster
 
 pytestmark = pytest.mark.integration
@@ -75,6 +80,28 @@ def test_variables_of_the_caller_do_not_redirect_a_command(folder: Path, monkeyp
     postgres.ensure_cluster(place, "secret")
     with running_cluster(place, folder) as port:
         postgres.ensure_database(place, port, "secret")
+
+
+def test_it_ends_with_a_command_that_was_killed(folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from services.cli.stack.ports import is_free
+from tests.support.command_line import processes_naming
+from tests.support.databases import *\n"
+        "folder = Path(sys.argv[1]); place = postgres_place(folder, folder.name, database_account())\n"
+        "postgres.ensure_cluster(place, 'secret')\n"
+        "with running_cluster(place, folder) as port:\n    print(port, flush=True); sys.stdin.read()"
+    )
+    arguments = [sys.executable, "-c", code, str(folder)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        port = int(command.stdout.readline())
+        assert not is_free(port)
+        command.kill()
+    deadline = time.monotonic() + 20
+    while processes_naming(folder):
+        assert time.monotonic() < deadline, processes_naming(folder)
+        time.sleep(0.05)
+    assert is_free(port)
 
 
 @needs_root

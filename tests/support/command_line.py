@@ -16,7 +16,6 @@ import psutil
 UP_TIMEOUT_SECONDS = 90.0
 STOP_TIMEOUT_SECONDS = 60.0
 LOOK_INTERVAL_SECONDS = 0.05
-DASHBOARD = re.compile(r"Dashboard\s+(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def shadowbook(
         timeout=timeout,
         check=False,
         cwd=cwd,
-        env=environment(**variables),
+        env=environment(**(variables or {})),
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
@@ -77,14 +76,18 @@ class Up:
         """Everything it has printed."""
         return self._output.read_text()
 
+    def wait_printed(self, pattern: str) -> re.Match[str]:
+        """Return the match of what it has printed with a pattern, once there is one."""
+        deadline = time.monotonic() + UP_TIMEOUT_SECONDS
+        while (found := re.search(pattern, self.output)) is None:
+            assert self._process.poll() is None, f"`up` ended with {self._process.poll()}:\n{self.output}"
+            assert time.monotonic() < deadline, f"`up` did not print {pattern!r}:\n{self.output}"
+            time.sleep(LOOK_INTERVAL_SECONDS)
+        return found
+
     def wait_announced(self) -> str:
         """Return the login link once everything runs."""
-        deadline = time.monotonic() + UP_TIMEOUT_SECONDS
-        while (found := DASHBOARD.search(self.output)) is None:
-            assert self._process.poll() is None, f"`up` ended with {self._process.poll()}:\n{self.output}"
-            assert time.monotonic() < deadline, f"`up` did not announce itself:\n{self.output}"
-            time.sleep(LOOK_INTERVAL_SECONDS)
-        return found.group(1)
+        return self.wait_printed(r"Dashboard\s+(\S+)").group(1)
 
     def signal(self, number: signal.Signals) -> None:
         """Send the command a signal."""

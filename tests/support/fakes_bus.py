@@ -10,7 +10,7 @@ from uuid import UUID
 
 import redis.asyncio as aioredis
 
-from libs.common.bus import Bus, DeadLetter, LetterStatus, RetryPolicy, Stream
+from libs.common.bus import Bus, DeadLetter, DeadLetterStore, LetterStatus, RetryPolicy, Stream
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.messages import ControlChanged, Message
 
@@ -145,7 +145,7 @@ async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
 async def running_bus(
     url: str,
     *consumers: tuple[Stream[Any], str, Any],
-    letters: InMemoryDeadLetters | None = None,
+    letters: DeadLetterStore | None = None,
     instance: str = "test-0",
     policy: RetryPolicy = QUICK,
     **options: Any,

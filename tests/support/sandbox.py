@@ -6,20 +6,22 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import websockets
 
 from services.sandbox.app import HOST, build, listen, running
+from services.sandbox.order_filled import EXCHANGE, EXCHANGE_V3, NEG_RISK_EXCHANGE, ORDER_FILLED, address_topic
 from services.sandbox.settings import Settings
 
 START_SECONDS = 20
+T = TypeVar("T")
 Fault = Mapping[str, Any]
 
 
@@ -169,3 +171,96 @@ class SandboxProcess:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+START_MS = 1_788_000_000_000
+OTTER, HERON = "0x" + "a1" * 20, "0x" + "b2" * 20
+
+
+def row(number: int, at_ms: int, *, wallet: str = OTTER, **more: Any) -> dict[str, Any]:
+    """Return an activity row of a tape that starts at START_MS."""
+    return {
+        "proxy_wallet": wallet,
+        "timestamp": (START_MS + at_ms) // 1000,
+        "condition_id": "0xc0",
+        "type": "TRADE",
+        "size": 10 + number,
+        "usdc_size": (10 + number) * 0.5,
+        "transaction_hash": f"0x{number:064x}",
+        "price": 0.5,
+        "token_id": "1001",
+        "side": "BUY",
+        "outcome_index": 0,
+        "_at_ms": START_MS + at_ms,
+    } | more
+
+
+def market(condition_id: str, *tokens: str, **more: Any) -> dict[str, Any]:
+    """Return a Gamma market."""
+    return {
+        "id": str(int(tokens[0])),
+        "question": "?",
+        "conditionId": condition_id,
+        "slug": condition_id,
+        "endDate": "2026-08-29T12:00:00Z",
+        "clobTokenIds": json.dumps(tokens),
+        "outcomes": '["Yes", "No"]',
+        "closed": False,
+        "negRisk": False,
+        "version": "v1",
+    } | more
+
+
+def book(token: str, at_ms: int, hash_: str) -> dict[str, Any]:
+    """Return a book."""
+    levels = [{"price": "0.40", "size": "5"}, {"price": "0.49", "size": "7"}]
+    return {"market": "0xc0", "asset_id": token, "timestamp": str(START_MS + at_ms), "hash": hash_, "bids": levels,
+            "asks": [{"price": "0.51", "size": "9"}], "last_trade_price": "0.5"}  # fmt: skip
+
+
+def head(length_ms: int, api_lag_ms: int = 300) -> dict[str, Any]:
+    """Return a tape's head with the two wallets."""
+    wallets = [{"label": "otter", "wallet": OTTER}, {"label": "heron", "wallet": HERON}]
+    return {
+        "name": "t",
+        "start_ms": START_MS,
+        "end_ms": START_MS + length_ms,
+        "wallets": wallets,
+        "api_lag_ms": api_lag_ms,
+    }
+
+
+@asynccontextmanager
+async def subscribed(sandbox: RunningSandbox, *wallets: str) -> AsyncIterator[websockets.ClientConnection]:
+    """Open a websocket that is subscribed to the fills of wallets."""
+    async with websockets.connect(sandbox.rpc_ws_url) as socket:
+        topics = [ORDER_FILLED, None, [address_topic(wallet) for wallet in wallets]]
+        asked = {"address": [EXCHANGE, NEG_RISK_EXCHANGE.upper().replace("0X", "0x"), EXCHANGE_V3], "topics": topics}
+        await socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["logs", asked]}))
+        assert json.loads(await socket.recv())["id"] == 1
+        yield socket
+
+
+async def receive(socket: Any, count: int, within_seconds: float = 10) -> list[dict[str, Any]]:
+    """Return the next logs a subscription delivers."""
+    async with asyncio.timeout(within_seconds):
+        return [json.loads(await socket.recv())["params"]["result"] for _ in range(count)]
+
+
+async def until(met: Callable[[], Awaitable[T]], within_seconds: float = 15) -> T:
+    """Wait until something holds; returns what it found."""
+    async with asyncio.timeout(within_seconds):
+        while not (found := await met()):  # noqa: ASYNC110  what is waited for lies behind HTTP
+            await asyncio.sleep(0.05)
+        return found
+
+
+async def all_rows(sandbox: RunningSandbox, count: int) -> list[dict[str, Any]]:
+    """Return the rows of OTTER once there are so many."""
+    rows = await sandbox.rows(OTTER)
+    return rows if len(rows) >= count else []
+
+
+async def ended(sandbox: RunningSandbox) -> bool:
+    """Tell whether the play has ended."""
+    return bool((await sandbox.status())["ended"])

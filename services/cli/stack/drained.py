@@ -1,10 +1,9 @@
 """Waiting until a tape has been played and all that came of it is done (SPEC 14)."""
 
 import asyncio
-import contextlib
 import sys
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,7 +25,7 @@ async def wait_until_drained(database_url: str, redis_url: str, sandbox_port: in
     try:
         await _tape_ended(sandbox_port)
         ended_at = await _patiently_now(engine)
-        await _ask_for_polls(database_url, redis_url)
+        await _ask_for_polls(engine, redis_url)
         return await _work_done(engine, redis_url, ended_at)
     finally:
         await engine.dispose()
@@ -84,9 +83,19 @@ async def _look(engine: AsyncEngine, redis_url: str, ended_at: datetime) -> Back
     return left
 
 
-async def _ask_for_polls(database_url: str, redis_url: str) -> None:
+async def _ask_for_polls(engine: AsyncEngine, redis_url: str) -> None:
     """Ask ingest to poll now; without an answer the next regular poll does."""
-    from services.ingest.commands import request_reconcile
+    from libs.common.bus import Bus
+    from libs.common.bus.streams import RECONCILE_REQUESTED
+    from libs.common.db.dead_letters import PostgresDeadLetters
+    from libs.common.messages import ReconcileRequested
 
-    with contextlib.suppress(Unavailable):
-        await request_reconcile(database_url, redis_url)
+    now = datetime.now(UTC)
+    bus = Bus(redis_url, service="operator", instance="up", dead_letters=PostgresDeadLetters(engine))
+    try:
+        wish = ReconcileRequested(occurred_at=now, observed_at=now, requested_by="up --exit-when-drained")
+        await bus.publish(RECONCILE_REQUESTED, [wish])
+    except Unavailable:
+        return
+    finally:
+        await bus.stop()

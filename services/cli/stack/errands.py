@@ -1,12 +1,16 @@
 """What `up` has done in child processes (see `apart`)."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.cli.errors import CommandError
 from services.cli.stack import postgres
 from services.cli.stack.places import PostgresPlace
+
+FIRST_POLLS_LOOKS_MAX = 50
+LOOK_INTERVAL_SECONDS = 0.1
 
 
 def check_files(tape: Path | None, faults: Path | None, config: Path | None) -> None:
@@ -21,10 +25,14 @@ def check_files(tape: Path | None, faults: Path | None, config: Path | None) -> 
                 validate_faults(faults)
         except (FaultsError, TapeError) as error:
             raise CommandError(str(error)) from error
-    if config is not None:
+    configs = [] if config is None else [config]
+    if tape is not None and "config" in json.loads((tape / "tape.json").read_text()):
+        configs.append(tape / "tape.json")
+    if configs:
         from services.simulator.commands import validate_config_file
 
-        validate_config_file(config)
+        for file in configs:
+            validate_config_file(file)
 
 
 def bus_rules() -> dict[str, str]:
@@ -46,15 +54,32 @@ def prepare_database(
     asyncio.run(upgrade(url, passwords))
 
 
-def follow_wallets(database_url: str, redis_url: str, wallets: Sequence[tuple[str, str]]) -> None:
-    """Follow (label, wallet) pairs; those followed already stay as they are."""
+def follow_wallets(database_url: str, wallets: Sequence[tuple[str, str]]) -> None:
+    """Follow (label, wallet) pairs and wait until ingest has looked at each; those followed already stay as they are.
+
+    The wait is for a play that starts next: its first fills then find a listener. A slow ingest is not waited for long,
+    because what it misses now it finds by polling.
+    """
+    from libs.common.db.drain import wallets_never_polled
+    from libs.common.db.engine import make_engine
     from services.ingest.commands import follow
 
     async def follow_all() -> None:
         for label, wallet in wallets:
-            await follow(database_url, redis_url, wallet, label)
+            await follow(database_url, wallet, label)
+        engine = make_engine(database_url, application="shadowbook-up", pool_size=1)
+        try:
+            for _ in range(FIRST_POLLS_LOOKS_MAX):
+                if not await wallets_never_polled(engine):
+                    return
+                await asyncio.sleep(LOOK_INTERVAL_SECONDS)
+        finally:
+            await engine.dispose()
 
-    asyncio.run(follow_all())
+    try:
+        asyncio.run(follow_all())
+    except ValueError as error:
+        raise CommandError(f"the market names a wallet that cannot be followed: {error}") from error
 
 
 def apply_config(database_url: str, redis_url: str, files: Sequence[Path]) -> None:

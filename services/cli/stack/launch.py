@@ -14,7 +14,7 @@ from services.cli.stack.apart import Errand
 from services.cli.stack.assembly import Assembly, assemble, choose_ports
 from services.cli.stack.data_dir import DataDir, Memory, chosen_root, hold, load_secrets, open_data_dir
 from services.cli.stack.endpoints import check_environment
-from services.cli.stack.interrupts import Interrupts
+from services.cli.stack.interrupts import Interrupts, StopRequested
 from services.cli.stack.lifetime import Stack, say
 from services.cli.stack.market import Market, MarketRequest, agreed_market
 from services.cli.stack.places import collect_orphans
@@ -38,13 +38,19 @@ def run(options: UpOptions) -> int:
     """Start a stack, keep it until it is drained or told to stop, stop it; returns the exit code."""
     root = chosen_root(options.root)
     with Interrupts() as interrupts:
-        _check(options, root)
-        data_dir = open_data_dir(root)
-        with hold(data_dir, UP):
-            memory = Memory(data_dir.root / "stack.json")
-            market = agreed_market(options.market, memory.market, root)
-            stack = Stack(_assembled(data_dir, memory, market, options), interrupts)
-            return stack.run(config=options.config, exit_when_drained=options.exit_when_drained)
+        try:
+            _check(options, root)
+            return _hold_and_run(options, open_data_dir(root), interrupts)
+        except StopRequested:
+            return 0
+
+
+def _hold_and_run(options: UpOptions, data_dir: DataDir, interrupts: Interrupts) -> int:
+    with hold(data_dir, UP):
+        memory = Memory(data_dir.root / "stack.json")
+        market = agreed_market(options.market, memory.market, data_dir.root)
+        stack = Stack(_assembled(data_dir, memory, market, options), interrupts)
+        return stack.run(config=options.config, exit_when_drained=options.exit_when_drained)
 
 
 def _check(options: UpOptions, root: Path) -> None:

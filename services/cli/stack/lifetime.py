@@ -4,7 +4,6 @@ Order: supervisor with the databases -> schema and roles -> services -> follow -
 """
 
 import contextlib
-import json
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from services.cli.stack import errands, leftovers, postgres
 from services.cli.stack.apart import Errand
 from services.cli.stack.assembly import Assembly
 from services.cli.stack.interrupts import Interrupts, StopRequested
+from services.cli.stack.programs import SANDBOX
 from services.cli.stack.readiness import ask, wait_ready
 from services.cli.stack.supervisor import Supervisor
 from services.cli.stack.visit import stack_signs
@@ -67,21 +67,20 @@ class Stack:
         say(f"  services ready after {time.monotonic() - started:.1f} s")
 
     def _start_databases(self) -> Errand:
-        """Start what is embedded; the schema's child process imports and waits while the cluster is still made."""
-        where, ports = self._all.where, self._all.plan.ports
-        rules = self._errand(errands.bus_rules)
-        passwords = self._all.secrets["postgres"]
+        """Start what needs no database, and the databases; the schema's child imports while the cluster is made."""
+        where, ports, passwords = self._all.where, self._all.plan.ports, self._all.secrets["postgres"]
         place = self._all.place if where.embedded_postgres else None
-        if place is not None:
-            postgres.ensure_cluster(place, passwords["operator"])
         services = {name: password for name, password in passwords.items() if name != "operator"}
         arguments = (place, ports["postgres"], passwords["operator"], where.database_urls["operator"], services)
         preparation = self._errand(errands.prepare_database, *arguments)
+        rules = self._errand(errands.bus_rules)
+        if place is not None:
+            postgres.ensure_cluster(place, passwords["operator"])
         if where.embedded_valkey:
             self._all.write_bus(rules.result())
         self._supervisor.wait_answering()
         for program in self._all.plan.programs:
-            if program not in self._all.plan.services:
+            if program is SANDBOX or program not in self._all.plan.services:
                 self._supervisor.start_program(program.name)
         return preparation
 
@@ -93,8 +92,9 @@ class Stack:
         if first and not self._all.plan.live:
             status = self._sandbox("status")
             wallets = [(entry["label"], entry["wallet"]) for entry in status["wallets"]]
-            self._errand(errands.follow_wallets, *urls, wallets).result()
-            files = _tape_config(self._all) + files
+            self._errand(errands.follow_wallets, urls[0], wallets).result()
+            if self._all.market.tape is not None:
+                files.insert(0, Path(self._all.market.tape) / "tape.json")  # a tape may bring its own config
         if files:
             self._errand(errands.apply_config, *urls, files).result()
         self._all.memory.remember(set_going=True)
@@ -198,18 +198,6 @@ def say(text: str) -> None:
     with contextlib.suppress(OSError):  # a closed terminal is no reason to leave processes behind
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
-
-
-def _tape_config(assembly: Assembly) -> list[Path]:
-    """Return the config that came with the tape as a file, if one did."""
-    if assembly.market.tape is None:
-        return []
-    config = json.loads((Path(assembly.market.tape) / "tape.json").read_text()).get("config")
-    if config is None:
-        return []
-    file = assembly.data_dir.root / "tape-config.json"
-    file.write_text(json.dumps(config, indent=1) + "\n")
-    return [file]
 
 
 def _next_second() -> None:

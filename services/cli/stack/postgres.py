@@ -11,11 +11,12 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from services.cli.errors import CommandError, StackError
+from services.cli.stack.parent_death import end_with_parent
 from services.cli.stack.places import PostgresPlace
 
 OPERATOR = "shadowbook_operator"
@@ -81,12 +82,17 @@ def ensure_cluster(place: PostgresPlace, operator_password: str) -> bool:
     return True
 
 
-def wait_ready(place: PostgresPlace, port: int, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-    """Return when the server accepts connections; raises StackError when it does not in time."""
+def wait_ready(
+    place: PostgresPlace,
+    port: int,
+    timeout_seconds: float = START_TIMEOUT_SECONDS,
+    is_alive: Callable[[], bool] = lambda: True,
+) -> None:
+    """Return when the server accepts connections; raises StackError when it does not in time, or is not alive."""
     probe = [str(place.binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "3"]
     deadline = time.monotonic() + timeout_seconds
     while subprocess.run(probe, check=False, env=_environment(), cwd="/").returncode != 0:
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or not is_alive():
             raise StackError(
                 f"Postgres did not answer on 127.0.0.1:{port} within {timeout_seconds:.0f} s: see postgres.log"
             )
@@ -135,10 +141,11 @@ def running(
     with log.open("ab") as sink:
         process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
             command(place, port, extra), stdout=sink, stderr=sink, stdin=subprocess.DEVNULL,
-            env=_environment(), cwd="/", start_new_session=True, **identity,
+            env=_environment(), cwd="/", start_new_session=True,
+            preexec_fn=end_with_parent(signal.SIGINT), **identity,
         )  # fmt: skip
     try:
-        wait_ready(place, port)
+        wait_ready(place, port, is_alive=lambda: process.poll() is None)
         yield process
     finally:
         process.send_signal(signal.SIGINT)

@@ -1,7 +1,6 @@
 """The supervisor: its generated configuration, its process, and what is said to it over its socket."""
 
 import contextlib
-import ctypes
 import http.client
 import os
 import shlex
@@ -11,7 +10,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -20,6 +19,7 @@ from typing import Any
 from services.cli.errors import StackError
 from services.cli.stack.data_dir import DataDir, write_private
 from services.cli.stack.leftovers import MARK
+from services.cli.stack.parent_death import end_with_parent
 from services.cli.stack.programs import Program, repository_root
 
 START_TIMEOUT_SECONDS = 20.0
@@ -36,7 +36,6 @@ stdout_logfile={log}
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=3"""
 RUNNING_STATES = frozenset({"STARTING", "RUNNING", "BACKOFF", "STOPPING"})
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class Supervisor:
         with self._data_dir.log("supervisord-stderr").open("ab") as sink:
             self._process = subprocess.Popen(
                 arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=sink,
-                cwd=self._data_dir.root, start_new_session=True, preexec_fn=_parent_death_signal(),  # noqa: PLW1509 - no threads run yet
+                cwd=self._data_dir.root, start_new_session=True, preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no threads run yet
             )  # fmt: skip
 
     def wait_answering(self) -> None:
@@ -201,14 +200,6 @@ class _SocketConnection(http.client.HTTPConnection):
             connection.close()
             raise
         self.sock = connection
-
-
-def _parent_death_signal() -> Callable[[], None] | None:
-    """Return what makes a child of this process end with it, where the kernel can do that."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _ensure_own_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Embedded Valkey: its configuration, its users, and how to tell that it answers."""
 
 import hashlib
+import signal
 import socket
 import subprocess
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from services.cli.errors import StackError
 from services.cli.stack.data_dir import write_private
+from services.cli.stack.parent_death import end_with_parent
 
 OPERATOR = "operator"
 START_TIMEOUT_SECONDS = 30.0
@@ -115,8 +117,9 @@ def running(place: ValkeyPlace, port: int, password: str, log: Path) -> Iterator
     """Run the server for the length of a block, without a supervisor."""
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            command(place), stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, cwd="/", start_new_session=True
-        )
+            command(place), stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, cwd="/",
+            start_new_session=True, preexec_fn=end_with_parent(signal.SIGTERM),
+        )  # fmt: skip
     try:
         wait_ready(port, password)
         yield process

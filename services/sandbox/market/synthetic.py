@@ -180,7 +180,7 @@ class SyntheticExchange:
 
 def _log_index(deed: Deed) -> int:
     """Return an index no other fill of the same block has: instant, wallet (by the raster), dealing, copy."""
-    return ((deed.at_ms % LOG_INDEX_MS) << 4) | ((deed.number & 7) << 1) | deed.copy
+    return ((deed.at_ms % LOG_INDEX_MS) << 7) | ((deed.number & 63) << 1) | deed.copy
 
 
 def _seq(deed: Deed) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from services.sandbox.exchange import Market
+from services.sandbox.exchange import Market, fitted
 from services.sandbox.market.chance import Chance
 from services.sandbox.market.depth import TICKS, Depth, Levels
 from services.sandbox.market.habits import HABITS, Deed
@@ -122,17 +122,7 @@ class Wording:
             "feesEnabled": subject.fee_rate != "0",
             "feeType": f"{subject.name}_fees" if subject.fee_rate != "0" else None,
             "version": "v1",
-            "events": [
-                {
-                    "id": names.event_id,
-                    "slug": names.event_slug,
-                    "title": names.question.event,
-                    "endDate": iso(self._wall(life.end_date_ms)),
-                    "active": True,
-                    "closed": closed,
-                    "negRisk": subject.negative_risk,
-                }
-            ],
+            "events": [self._event(life, names, closed=closed)],
         }
         if subject.fee_rate != "0":
             body["feeSchedule"] = {
@@ -142,12 +132,27 @@ class Wording:
                 "rebateRate": 0.25,
             }
         if closed:
-            moment = datetime.fromtimestamp(self._wall(life.resolves_ms) / 1000, UTC)
-            body |= {"closedTime": f"{moment:%Y-%m-%d %H:%M:%S}+00", "umaResolutionStatus": "resolved"}
+            body |= self._outcome(life)
         return Market(
             names.market_id, names.condition_id, names.question_id, names.slug, names.tokens,
             names.question.outcomes, closed, subject.negative_risk, body,
         )  # fmt: skip
+
+    def _event(self, life: Life, names: Names, *, closed: bool) -> dict[str, Any]:
+        return {
+            "id": names.event_id,
+            "slug": names.event_slug,
+            "title": names.question.event,
+            "endDate": iso(self._wall(life.end_date_ms)),
+            "active": True,
+            "closed": closed,
+            "negRisk": life.subject.negative_risk,
+        }
+
+    def _outcome(self, life: Life) -> dict[str, Any]:
+        """Return what a resolved market says besides."""
+        moment = datetime.fromtimestamp(self._wall(life.resolves_ms) / 1000, UTC)
+        return {"closedTime": f"{moment:%Y-%m-%d %H:%M:%S}+00", "umaResolutionStatus": "resolved"}
 
     def resolution(self, life: Life) -> dict[str, Any]:
         """Return the settled row of a life."""
@@ -187,7 +192,7 @@ class Wording:
             "last_trade_price": f"{last / TICKS:.2f}",
         }
         body["hash"] = digest(orjson.dumps(body)).hex()[:40]
-        return orjson.dumps(body)
+        return fitted(orjson.dumps(body))
 
     def activity(self, deed: Deed, timestamp: int, tx_hash: str, fee_micros: int) -> bytes:
         """Write a deed as an activity row."""
@@ -221,7 +226,7 @@ class Wording:
             "profile_image": "",
             "profile_image_optimized": "",
         }
-        return orjson.dumps(body)
+        return fitted(orjson.dumps(body))
 
 
 def cash_micros(deed: Deed, fee_micros: int) -> int:

@@ -1,0 +1,294 @@
+"""The gateway believes nothing unchecked, waits as it is told, and knows when to stop asking."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+
+from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.upstream.breaker import BreakerPolicy
+from libs.common.upstream.clob import ClobClient
+from libs.common.upstream.data_api import DataApiClient
+from libs.common.upstream.gamma import GammaClient
+from libs.common.upstream.gateway import Gateway, Patience, retry_after_seconds
+from libs.common.upstream.limits import LocalTokenBucket, NoLimit
+
+Answer = httpx.Response | Exception
+
+
+class World:
+    """A host that answers from a script, a clock that only sleeping moves, and counters."""
+
+    def __init__(self, *answers: Answer | Callable[[httpx.Request], Answer]) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+        self.now = 0.0
+        self.slept: list[float] = []
+        self.outcomes: Counter[str] = Counter()
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if callable(answer) and not isinstance(answer, httpx.Response):
+            answer = answer(request)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def count(self, name: str, amount: int = 1, **labels: str) -> None:
+        self.outcomes[labels.get("outcome") or labels.get("reason") or name] += amount
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        pass
+
+    def gateway(self, host: Any = "data", *, attempts: int = 4, failures: int = 100) -> Gateway:
+        return Gateway(
+            "http://world/base",
+            host,
+            NoLimit(),
+            patience=Patience(attempts=attempts),
+            breaker=BreakerPolicy(failures=failures),
+            metrics=self,
+            transport=httpx.MockTransport(self.handle),
+            clock=lambda: self.now,
+            sleep=self.sleep,
+        )
+
+
+def ok(document: Any = None) -> httpx.Response:
+    return httpx.Response(200, json={"data": []} if document is None else document)
+
+
+async def ask(gateway: Gateway) -> Any:
+    return await gateway.get("/v2/x", (("a", 1),), lambda document: document)
+
+
+async def test_a_good_answer_comes_back_with_exact_decimals_and_our_own_name_was_given() -> None:
+    world = World(httpx.Response(200, text='{"data": 0.1000000000000000055}'))
+    assert await ask(world.gateway()) == {"data": Decimal("0.1000000000000000055")}
+    assert str(world.requests[0].url) == "http://world/base/v2/x?a=1"
+    assert "Shadowbook" in world.requests[0].headers["user-agent"]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.Response(500, text="oops"),
+        httpx.Response(503, json={"error": "x"}),
+        httpx.Response(403, text="error code: 1010"),
+        httpx.Response(429, text="error code: 1015"),
+        httpx.Response(425),
+        httpx.Response(302),
+        httpx.Response(200, text="<html>Just a moment</html>"),
+        httpx.Response(200, text='{"data": [1, 2'),
+        httpx.Response(200, text='{"data": NaN}'),
+        httpx.Response(200, json={"error": "request_timeout"}),
+        httpx.ReadTimeout("slow"),
+        httpx.ConnectError("down"),
+        httpx.RemoteProtocolError("cut"),
+    ],
+)
+async def test_trouble_of_the_world_is_tried_again_with_backoff_and_then_unavailable(trouble: Answer) -> None:
+    world = World(trouble, trouble, ok())
+    assert await ask(world.gateway()) == {"data": []}
+    assert len(world.slept) == 2
+    assert 0 < world.slept[0] <= 0.25
+    assert 0 < world.slept[1] <= 0.5
+    world = World(trouble)
+    with pytest.raises(Unavailable, match="4 attempts"):
+        await ask(world.gateway())
+    assert len(world.requests) == 4
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 422])
+async def test_what_will_stay_wrong_is_rejected_at_once(status: int) -> None:
+    world = World(httpx.Response(status, json={"error": "no such thing"}))
+    with pytest.raises(Rejected, match="no such thing"):
+        await ask(world.gateway())
+    assert len(world.requests) == 1
+
+
+async def test_a_document_of_the_wrong_shape_is_trouble_too() -> None:
+    world = World(ok([1]), ok({"data": []}))
+
+    def shape(document: Any) -> Any:
+        if not isinstance(document, dict):
+            raise ValueError("expected an object")  # noqa: TRY004
+        return document
+
+    assert await world.gateway().get("/x", (), shape) == {"data": []}
+    assert world.outcomes == {"malformed": 1, "ok": 1}
+
+
+async def test_retry_after_is_waited_out_exactly() -> None:
+    world = World(httpx.Response(429, headers={"Retry-After": "3"}), ok())
+    await ask(world.gateway())
+    assert world.slept == [3.0]
+
+
+async def test_a_long_retry_after_is_not_waited_out_but_obeyed_by_everyone() -> None:
+    world = World(httpx.Response(429, headers={"Retry-After": "90"}), ok())
+    gateway = world.gateway()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await ask(gateway)
+    assert len(world.requests) == 1
+    world.now = 90
+    assert await ask(gateway) == {"data": []}
+
+
+def test_retry_after_is_read_as_seconds_and_as_a_date() -> None:
+    now = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
+    assert retry_after_seconds("7", now) == 7
+    assert retry_after_seconds("Sun, 22 Nov 2026 10:00:05 GMT", now) == 5
+    assert retry_after_seconds("Sun, 22 Nov 2026 09:00:00 GMT", now) == 0
+    assert retry_after_seconds("soon", now) is None
+    assert retry_after_seconds(None, now) is None
+
+
+async def test_an_open_breaker_asks_nothing_until_its_probe_succeeds() -> None:
+    world = World(*[httpx.Response(500)] * 3, ok())
+    gateway = world.gateway(attempts=1, failures=3)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await ask(gateway)
+    with pytest.raises(Unavailable, match="breaker open"):
+        await ask(gateway)
+    assert len(world.requests) == 3
+    world.now += 2
+    assert await ask(gateway) == {"data": []}
+    assert await ask(gateway) == {"data": []}
+    assert world.outcomes["breaker_open"] == 1
+
+
+def activity(tx: int, at: int) -> dict[str, Any]:
+    return {
+        "proxy_wallet": "0xw",
+        "timestamp": at,
+        "type": "TRADE",
+        "size": 1,
+        "usdc_size": 0.5,
+        "price": 0.5,
+        "transaction_hash": f"0x{tx:064x}",
+        "token_id": "1",
+        "side": "BUY",
+        "condition_id": "0xc",
+    }
+
+
+def page(rows: Sequence[Any], cursor: str | None) -> httpx.Response:
+    return ok({"data": list(rows), "pagination": {"has_more": cursor is not None, "next_cursor": cursor}})
+
+
+async def test_a_listing_follows_its_cursors_with_the_same_filters_and_a_new_url_each_time() -> None:
+    world = World(page([activity(3, 30), "odd"], "c1"), page([activity(1, 10)], None))
+    nonces = iter(range(100))
+    client = DataApiClient(world.gateway(), nonce=lambda: next(nonces))
+    listing = await client.activity("0xw", start=5, page_size=2)
+    assert [row.timestamp for row in listing.rows] == [10, 30]
+    assert len(listing.unreadable) == 1
+    first, second = (dict(request.url.params) for request in world.requests)
+    assert first["start"] == second["start"] == "5"
+    assert "cursor" not in first
+    assert second["cursor"] == "c1"
+    assert first["_"] != second["_"]
+    assert "offset" not in first | second
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{"data": {}}, {"data": []}, {"data": [], "pagination": {"has_more": True, "next_cursor": None}}, []],
+)
+async def test_a_page_without_its_envelope_is_never_taken_for_the_end(document: Any) -> None:
+    world = World(ok(document))
+    with pytest.raises(Unavailable):
+        await DataApiClient(world.gateway()).activity("0xw", start=None)
+
+
+async def test_a_cursor_that_leads_in_circles_is_left() -> None:
+    world = World(page([activity(1, 1)], "c1"))
+    with pytest.raises(Unavailable, match="already read"):
+        await DataApiClient(world.gateway()).activity("0xw", start=None)
+
+
+async def test_resolutions_are_asked_for_twenty_at_a_time() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params["condition"].split(",")
+        return ok({"data": [{"condition_id": each, "status": "resolved", "payouts": [0, 1_000_000]} for each in asked]})
+
+    world = World(answer)
+    found = await DataApiClient(world.gateway()).resolutions([f"0x{n:x}" for n in range(45)])
+    assert len(found) == 45
+    assert len(world.requests) == 3
+
+
+async def test_books_come_in_chunks_unknown_tokens_are_absent_and_a_bad_book_costs_only_itself() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = [item["token_id"] for item in httpx.Response(200, content=request.content).json()]
+        books = [{"asset_id": each, "hash": "h", "timestamp": "1", "bids": [], "asks": []} for each in asked[1:]]
+        books[0]["bids"] = None
+        return ok([*books, "odd"])
+
+    world = World(answer)
+    found = await ClobClient(world.gateway("clob")).books([str(n) for n in range(300)])
+    assert len(world.requests) == 2
+    assert len(found) == 300 - 4
+    assert world.outcomes["book"] == 4
+
+
+async def test_prices_that_are_none_are_left_out() -> None:
+    world = World(ok({"1": "0.0255", "2": "", "3": "x", "9": "0.5"}))
+    assert await ClobClient(world.gateway("clob")).midpoints(["1", "2", "3", "4"]) == {"1": 25_500}
+    trades = [
+        {"token_id": "1", "price": "0.4", "side": "SELL"},
+        {"token_id": "2", "price": "0.5", "side": ""},
+        {"token_id": "3", "price": "7", "side": "BUY"},
+        "odd",
+    ]
+    assert await ClobClient(World(ok(trades)).gateway("clob")).last_trades(["1", "2", "3"]) == {"1": 400_000}
+
+
+def market(number: int, *, closed: bool, **values: Any) -> dict[str, Any]:
+    return {
+        "id": str(number),
+        "conditionId": f"0xc{number}",
+        "clobTokenIds": [f"{number}1", f"{number}2"],
+        "outcomes": ["Yes", "No"],
+        "closed": closed,
+        **values,
+    }
+
+
+async def test_markets_are_looked_for_among_the_open_and_then_the_closed_ones() -> None:
+    fees: dict[str, Any] = {"feesEnabled": True}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/markets/1"):
+            return ok(market(1, closed=False, feesEnabled=True, feeSchedule={"rate": 0.04, "exponent": 1}))
+        shown = (
+            [market(2, closed=True)] if request.url.params["closed"] == "true" else [market(1, closed=False, **fees)]
+        )
+        return ok({"markets": [*shown, market(8, closed=False), "odd"], "next_cursor": None})
+
+    world = World(answer)
+    found = await GammaClient(world.gateway("gamma")).markets_by_token(["12", "21", "77"])
+    assert {each.condition_id for each in found} == {"0xc1", "0xc2"}
+    assert {each.condition_id: each.fee_rate for each in found}["0xc1"] == Decimal("0.04")
+    asked = [request.url.params.get_list("clob_token_ids") for request in world.requests]
+    assert asked[0] == ["12", "21", "77"]
+    assert asked[-1] == ["21", "77"]
+
+
+async def test_the_local_bucket_grants_a_burst_at_once() -> None:
+    bucket = LocalTokenBucket()
+    for _ in range(5):
+        await bucket.acquire("data")
+        await bucket.acquire("clob")

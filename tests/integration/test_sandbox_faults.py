@@ -1,0 +1,199 @@
+"""Each scheduled fault strikes the face it names, while it lasts, and nothing else."""
+
+import asyncio
+import json
+import time
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+
+from tests.support.sandbox import (
+    HERON,
+    OTTER,
+    Fault,
+    RunningSandbox,
+    ended,
+    head,
+    receive,
+    row,
+    running_sandbox,
+    subscribed,
+    until,
+    write_tape,
+)
+
+
+def fault(name: str, target: str, *, at_s: float = 0, for_s: float = 60, **more: Any) -> Fault:
+    return {"at_s": at_s, "for_s": for_s, "fault": name, "target": target, **more}
+
+
+@pytest.fixture
+def tape(tmp_path: Path) -> Path:
+    return write_tape(tmp_path, head(400, api_lag_ms=0), activity=[row(number, number * 10) for number in range(1, 31)])
+
+
+async def played(sandbox: RunningSandbox) -> httpx.Response:
+    await sandbox.play()
+    return await sandbox.get("/data/v2/activity", user=OTTER)
+
+
+@pytest.mark.parametrize("retry_after", [7, "date", None])
+async def test_rate_limit_comes_with_and_without_retry_after(tape: Path, retry_after: object) -> None:
+    async with running_sandbox(tape=tape, faults=[fault("rate_limit", "data", retry_after=retry_after)]) as sandbox:
+        answer = await played(sandbox)
+        assert answer.status_code == 429
+        if retry_after is None:
+            assert "retry-after" not in answer.headers
+            assert answer.text == "error code: 1015"
+        else:
+            assert answer.json()["code"] == "rate_limited"
+            given = answer.headers["retry-after"]
+            assert given == "7" or parsedate_to_datetime(given).timestamp() > time.time() - 1
+        assert (await sandbox.get("/gamma/markets")).status_code == 200
+
+
+async def test_server_errors_are_errors(tape: Path) -> None:
+    async with running_sandbox(tape=tape, faults=[fault("server_error", "all")]) as sandbox:
+        assert (await played(sandbox)).status_code >= 500
+        assert (await sandbox.get("/clob/book", token_id="1")).status_code >= 500
+        assert (await sandbox.rpc("eth_blockNumber"))["error"]["code"] == -32000
+
+
+async def test_html_is_no_json(tape: Path) -> None:
+    async with running_sandbox(tape=tape, faults=[fault("html", "data")]) as sandbox:
+        answer = await played(sandbox)
+        assert answer.headers["content-type"].startswith("text/html")
+
+
+async def test_malformed_bodies_do_not_parse(tape: Path) -> None:
+    async with running_sandbox(tape=tape, faults=[fault("malformed", "data")]) as sandbox:
+        answer = await played(sandbox)
+        with pytest.raises(ValueError, match="Expecting"):
+            answer.json()
+
+
+@pytest.mark.parametrize("name", ["truncated", "down"])
+async def test_cut_connections_are_transport_errors(tape: Path, name: str) -> None:
+    async with running_sandbox(tape=tape, faults=[fault(name, "data")]) as sandbox:
+        with pytest.raises(httpx.TransportError):
+            await played(sandbox)
+        assert (await sandbox.get("/gamma/markets")).status_code == 200
+
+
+async def test_slow_answers_take_their_time(tape: Path) -> None:
+    async with running_sandbox(tape=tape, faults=[fault("slow", "data", delay_ms=400)]) as sandbox:
+        started = time.monotonic()
+        assert (await played(sandbox)).status_code == 200
+        assert time.monotonic() - started >= 0.4
+
+
+async def test_a_fault_ends(tape: Path) -> None:
+    async with running_sandbox(tape=tape, faults=[fault("server_error", "data", for_s=0.5)]) as sandbox:
+        assert (await played(sandbox)).status_code >= 500
+
+        async def healed() -> bool:
+            return (await sandbox.get("/data/v2/activity", user=OTTER)).status_code == 200
+
+        await until(healed)
+
+
+async def test_reordered_rows_are_the_same_rows(tape: Path) -> None:
+    async with running_sandbox(tape=tape, faults=[fault("reorder_rows", "data", at_s=1)]) as sandbox:
+        await sandbox.play()
+        await until(lambda: ended(sandbox))
+        straight = (await sandbox.get("/data/v2/activity", user=OTTER)).json()["data"]
+
+        async def shuffled() -> list[Any] | None:
+            rows = (await sandbox.get("/data/v2/activity", user=OTTER)).json()["data"]
+            return rows if rows != straight else None
+
+        mixed = await until(shuffled)
+        assert sorted(map(json.dumps, mixed)) == sorted(map(json.dumps, straight))
+
+
+async def test_a_node_that_is_down_refuses(tape: Path) -> None:
+    async with running_sandbox(tape=tape, faults=[fault("down", "rpc", for_s=100_000)]) as sandbox:
+        await sandbox.play()
+        with pytest.raises(websockets.InvalidStatus):
+            await sandbox.rpc("eth_blockNumber")
+        assert (await sandbox.get("/data/v2/activity", user=OTTER)).status_code == 200
+
+
+@pytest.mark.parametrize(("name", "for_s"), [("ws_drop", 0.6), ("ws_flap", 60)])
+async def test_connections_are_dropped_and_the_missed_logs_can_be_fetched(
+    tmp_path: Path, name: str, for_s: float
+) -> None:
+    activity = [row(1, 100), row(2, 4_200)]
+    tape = write_tape(tmp_path, head(4_500, api_lag_ms=0), activity=activity)
+    at_s = 0.4 if name == "ws_drop" else 0
+    async with running_sandbox(tape=tape, faults=[fault(name, "rpc", at_s=at_s, for_s=for_s)]) as sandbox:
+        async with subscribed(sandbox, OTTER) as socket:
+            await sandbox.play()
+            await receive(socket, 1)
+            with pytest.raises(websockets.ConnectionClosed):
+                await receive(socket, 1)
+        await until(lambda: ended(sandbox))
+        newest = int((await sandbox.rpc("eth_blockNumber"))["result"], 16)
+        healed = await sandbox.rpc("eth_getLogs", {"fromBlock": hex(newest - 9), "toBlock": "latest"})
+        assert [int(log["transactionHash"], 16) for log in healed["result"]] == [1, 2]
+
+
+async def test_a_silent_socket_stays_open_and_answers(tape: Path) -> None:
+    async with (
+        running_sandbox(tape=tape, faults=[fault("ws_silent", "rpc")]) as sandbox,
+        subscribed(sandbox, OTTER) as socket,
+    ):
+        await sandbox.play()
+        await until(lambda: ended(sandbox))
+        with pytest.raises(TimeoutError):
+            await receive(socket, 1, within_seconds=0.3)
+        await socket.send(json.dumps({"jsonrpc": "2.0", "id": 9, "method": "eth_blockNumber"}))
+        assert json.loads(await asyncio.wait_for(socket.recv(), 5))["id"] == 9
+
+
+async def test_logs_without_timestamp_leave_it_to_the_block(tape: Path) -> None:
+    async with (
+        running_sandbox(tape=tape, faults=[fault("no_block_timestamp", "rpc")]) as sandbox,
+        subscribed(sandbox, OTTER) as socket,
+    ):
+        await sandbox.play()
+        log = (await receive(socket, 1))[0]
+        assert "blockTimestamp" not in log
+        block = (await sandbox.rpc("eth_getBlockByNumber", log["blockNumber"], False))["result"]
+        assert abs(int(block["timestamp"], 16) - time.time()) < 5
+        assert block["hash"] == log["blockHash"]
+
+
+async def test_duplicated_logs_are_the_same_log_twice(tape: Path) -> None:
+    async with (
+        running_sandbox(tape=tape, faults=[fault("duplicate_rows", "rpc")]) as sandbox,
+        subscribed(sandbox, OTTER) as socket,
+    ):
+        await sandbox.play()
+        logs = await receive(socket, 60)
+        assert len({(log["transactionHash"], log["logIndex"]) for log in logs}) == 30
+
+
+async def test_a_reorganisation_takes_logs_back_and_mines_them_again(tmp_path: Path) -> None:
+    activity = [row(1, 100), row(2, 200, wallet=HERON), row(3, 3_000)]
+    tape = write_tape(tmp_path, head(3_200, api_lag_ms=0), activity=activity)
+    async with (
+        running_sandbox(tape=tape, faults=[fault("reorg", "rpc", at_s=1.2, depth=4)]) as sandbox,
+        subscribed(sandbox, OTTER) as socket,
+    ):
+        await sandbox.play()
+        first, removed, again, later = await receive(socket, 4)
+        assert [log["removed"] for log in (first, removed, again, later)] == [False, True, False, False]
+        assert {**removed, "removed": False} == first
+        assert again["blockHash"] != first["blockHash"]
+        assert {**again, "blockHash": ""} == {**first, "blockHash": ""}
+        number = first["blockNumber"]
+        stands = (await sandbox.rpc("eth_getLogs", {"fromBlock": number, "toBlock": number}))["result"]
+        assert again in stands
+        assert first not in stands
+        block = (await sandbox.rpc("eth_getBlockByNumber", number, False))["result"]
+        assert block["hash"] == again["blockHash"]

@@ -1,0 +1,170 @@
+"""SPEC 5: each attempt's reasons, inputs, levels and fee are what its recorded inputs give."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil, floor
+
+from tests.oracle.clock import Clock
+from tests.oracle.decision import JUDGES, PHASES, Case, allowed_targets
+from tests.oracle.holdings import attempts_in_order
+from tests.oracle.rules import Rules
+from tests.oracle.run import Row, Run, Violation
+from tests.oracle.tape import Tape
+from tests.oracle.walk import order_fee, shared_fee, walk
+
+CHECK = "decision"
+
+
+def cases(tape: Tape, run: Run, clock: Clock, rules: dict[int, Rules]) -> Iterator[Case]:
+    """Yield every attempt in its portfolio's order with what the portfolio had taken of its book version before."""
+    groups = {group["id"]: group for group in run["groups"]}
+    fills: dict[str, list[Row]] = {}
+    for row in sorted(run["fills"], key=lambda row: int(row["level"])):
+        fills.setdefault(row["attempt_id"], []).append(row)
+    for attempts in attempts_in_order(run).values():
+        taken: dict[tuple[str, str], dict[int, int]] = {}
+        tripped = False
+        for row in attempts:
+            if row["group_id"] not in groups:
+                continue
+            version = taken.setdefault((row["asset_id"], row["book_hash"]), {})
+            under = rules.get(row["config_version"], Rules())
+            yield Case(row, groups[row["group_id"]], under, tape, clock, dict(version), tripped)
+            tripped = tripped or "BREAKER_DRAWDOWN" in row["reason_codes"]
+            for fill in fills.get(row["id"], []):
+                version[fill["price_micros"]] = version.get(fill["price_micros"], 0) + fill["share_micros"]
+
+
+def check_reasons(case: Case) -> Iterator[Violation]:
+    """The first phase with a failure stops, all of its failures are recorded, and nothing else is."""
+    subject, given = f"attempt {case.attempt['id']}", set(case.attempt["reason_codes"])
+    unknown = given - frozenset().union(*PHASES.values())
+    if unknown:
+        yield Violation(CHECK, subject, f"unknown reasons {sorted(unknown)}")
+    for phase, codes in PHASES.items():
+        finding, here = JUDGES[phase](case), given & codes
+        if finding.must - here:
+            yield Violation(
+                CHECK, subject, f"{phase}: {sorted(finding.must - here)} holds but is not given ({sorted(given)})"
+            )
+        if here - finding.must - finding.may:
+            yield Violation(
+                CHECK, subject, f"{phase}: {sorted(here - finding.must - finding.may)} is given but does not hold"
+            )
+        if here or finding.must:
+            if given - codes:
+                yield Violation(CHECK, subject, f"reasons {sorted(given - codes)} beside those of phase {phase}")
+            break
+    expected = "SKIP" if given else "EXECUTE"
+    if case.attempt["decision"] != expected:
+        yield Violation(CHECK, subject, f"{case.attempt['decision']} with reasons {sorted(given)}")
+
+
+def check_inputs(case: Case) -> Iterator[Violation]:
+    """Recorded prices, bounds, depth, target and rate are the group's, the book's and the market's."""
+    row, subject = case.attempt, f"attempt {case.attempt['id']}"
+    if row["kind"] == "TRADE":
+        yield from _check_book_values(case)
+        rate = case.market.fee_rate if case.market else None
+        if row["fee_rate"] is not None and rate is not None and Fraction(str(row["fee_rate"])) != rate:
+            yield Violation(CHECK, subject, f"fee rate {row['fee_rate']}, the market's is {float(rate)}")
+    target = row["target_notional_micros"]
+    if target is not None and row["equity_micros"] is not None:
+        allowed = allowed_targets(case)
+        if allowed and target not in allowed and case.rules.sell_sizing == "NOTIONAL":
+            yield Violation(CHECK, subject, f"target {target}, expected one of {sorted(allowed)}")
+    reached_size = not set(row["reason_codes"]) & (PHASES["control"] | PHASES["market"] | PHASES["breakers"])
+    for name in ("equity_micros", "cash_micros", "target_notional_micros", "config_version"):
+        if reached_size and row[name] is None and "BELOW_MIN_NOTIONAL" not in row["reason_codes"]:
+            yield Violation(CHECK, subject, f"{name} is missing though its phase was reached")
+
+
+def _check_book_values(case: Case) -> Iterator[Violation]:
+    row, subject, seen = case.attempt, f"attempt {case.attempt['id']}", case.quote()
+    if row["book_hash"] is not None and case.book is None:
+        yield Violation(CHECK, subject, f"book {row['book_hash']} of {row['asset_id']} is not on the tape")
+        return
+    expected: dict[str, set[int | None]] = {
+        "their_reference_price_micros": {ceil(case.reference) if case.buying else floor(case.reference)},
+        "best_bid_micros": {seen.bid},
+        "best_ask_micros": {seen.ask},
+        "mid_price_micros": {seen.mid},
+        "limit_price_micros": {floor(seen.limit), ceil(seen.limit)},
+        "depth_micros": {seen.band},
+    }
+    for name, values in expected.items():
+        if row[name] is not None and row[name] not in values:
+            yield Violation(CHECK, subject, f"{name} {row[name]}, expected {sorted(values, key=str)}")
+    reached = row["decision"] == "EXECUTE" or bool(set(row["reason_codes"]) & (PHASES["book"] - {"BOOK_UNAVAILABLE"}))
+    for name in ("best_bid_micros", "best_ask_micros", "mid_price_micros", "limit_price_micros", "depth_micros"):
+        if reached and row[name] is None and None not in expected[name]:
+            yield Violation(CHECK, subject, f"{name} is missing though a book was there")
+
+
+def check_fills(case: Case, levels: list[Row]) -> Iterator[Violation]:
+    """An EXECUTE takes the levels the walk takes, at the fee of one order; a SKIP takes nothing."""
+    row, subject = case.attempt, f"attempt {case.attempt['id']}"
+    amounts = (row["filled_share_micros"] or 0, row["filled_notional_micros"] or 0, row["fee_micros"] or 0)
+    if row["decision"] != "EXECUTE" or row["kind"] != "TRADE":
+        if levels:
+            yield Violation(CHECK, subject, f"{row['decision']} {row['kind']} with {len(levels)} fills")
+        if row["decision"] != "EXECUTE" and any(amounts):
+            yield Violation(CHECK, subject, f"skipped, yet filled {amounts}")
+        if row["decision"] == "EXECUTE":
+            yield from _check_split_or_merge(case, amounts)
+        return
+    if case.market is None or case.book is None:
+        return
+    expected = walk(case.quote().within, case.buying, row["target_notional_micros"] or 0, row["held_share_micros"] or 0)
+    found = [(fill["price_micros"], fill["share_micros"], fill["notional_micros"]) for fill in levels]
+    if found != expected:
+        yield Violation(CHECK, subject, f"took {found}, the walk takes {expected}")
+        return
+    shares, notional = sum(each[1] for each in expected), sum(each[2] for each in expected)
+    fee = order_fee(case.market, notional, shares)
+    if amounts != (shares, notional, fee):
+        yield Violation(
+            CHECK, subject, f"amounts (shares, notional, fee) {amounts}, expected {(shares, notional, fee)}"
+        )
+    if [fill["fee_micros"] for fill in levels] != shared_fee(fee, [each[2] for each in expected]):
+        yield Violation(CHECK, subject, "its fee is not shared to levels by notional, the rest to the last")
+    vwap = -(-notional * 10**6 // shares) if case.buying else notional * 10**6 // shares
+    if row["vwap_price_micros"] != vwap:
+        yield Violation(CHECK, subject, f"VWAP {row['vwap_price_micros']}, expected {vwap}")
+
+
+def _check_split_or_merge(case: Case, amounts: tuple[int, int, int]) -> Iterator[Violation]:
+    row = case.attempt
+    expected = int(case.group["share_micros"] * case.rules.copy_pct)
+    expected = min(expected, row["held_share_micros"]) if row["kind"] == "MERGE" else min(expected, row["cash_micros"])
+    if amounts[0] != expected or amounts[2] or not expected:
+        yield Violation(
+            CHECK,
+            f"attempt {row['id']}",
+            f"{row['kind']} of {amounts[0]} shares, fee {amounts[2]}; expected {expected}",
+        )
+
+
+def check_attempts(tape: Tape, run: Run, clock: Clock, rules: dict[int, Rules]) -> Iterator[Violation]:
+    """Judge every attempt."""
+    fills: dict[str, list[Row]] = {}
+    for fill in sorted(run["fills"], key=lambda row: int(row["level"])):
+        fills.setdefault(fill["attempt_id"], []).append(fill)
+    known = {row["id"] for row in run["attempts"]}
+    for identity in fills.keys() - known:
+        yield Violation(CHECK, f"fills of {identity}", "no such attempt")
+    for case in cases(tape, run, clock, rules):
+        yield from check_reasons(case)
+        yield from check_inputs(case)
+        yield from check_fills(case, fills.get(case.attempt["id"], []))
+
+
+def check_exported_books(tape: Tape, run: Run) -> Iterator[Violation]:
+    """An exported book has the levels of the tape's book of that hash, best first."""
+    for row in run["books"]:
+        book = tape.books.get((row["asset_id"], row["hash"]))
+        found = tuple(tuple((int(level[0]), int(level[1])) for level in row[side]) for side in ("bids", "asks"))
+        if book is None:
+            yield Violation(CHECK, f"book {row['hash']}", "is not on the tape")
+        elif found != (book.bids, book.asks):
+            yield Violation(CHECK, f"book {row['hash']}", "its levels are not the tape's")
