@@ -26,15 +26,16 @@ def amount(value: int) -> Fraction:
 
 
 @st.composite
-def sides(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+def sides(draw: st.DrawFn, middle: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Books of one market: empty, one-sided, crossed, huge, one tick wide."""
     tick = draw(st.sampled_from([1_000, 10_000]))
-    middle = draw(st.integers(45, 55)) * 10_000
-    sizes = st.one_of(micros("0.01", "40", "0.01"), micros("0.000001", "20"), st.just(10**12))
+    sizes = st.one_of(
+        micros("0.01", "40", "0.01"), micros("0.000001", "20"), micros("20", "400", "0.01"), st.just(10**12)
+    )
 
     def side(sign: int) -> list[tuple[int, int]]:
-        start = middle + sign * tick * draw(st.integers(-1, 2))
-        count = draw(st.integers(0, 6))
+        start = middle + sign * tick * draw(st.sampled_from([0, 1, 1, 2, -1]))
+        count = draw(st.sampled_from([0, 1, 2, 3, 4, 6]))
         return [(start + sign * tick * place, draw(sizes)) for place in range(count)]
 
     return side(-1), side(1)
@@ -44,17 +45,17 @@ def sides(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[tuple[int, int]]
 def scenes(draw: st.DrawFn) -> tuple[Scene, reference.Case, reference.Config]:
     kind = draw(st.sampled_from(["TRADE", "TRADE", "TRADE", "TRADE", "SPLIT", "MERGE"]))
     side = draw(st.sampled_from(["BUY", "SELL"])) if kind == "TRADE" else None
-    price = draw(micros("0.45", "0.55"))
+    middle = draw(st.integers(45, 55)) * 10_000
+    price = middle + draw(st.one_of(st.sampled_from([-10_000, 0, 10_000]), micros("0", "0.02")))
     shares = draw(micros("1", "3000", "0.01"))
     notional = max(1, price * shares // 10**6 + draw(st.integers(-2, 2)))
-    bids, asks = draw(sides())
+    bids, asks = draw(sides(middle))
     equity = draw(st.one_of(micros("600", "800"), st.just(10_000 * 10**6), micros("2000", "20000")))
     near = st.integers(-2, 2)
     cash = draw(st.one_of(micros("4", "20"), st.just(10_000 * 10**6), st.just(10_000 * 10**6)))
     caps = {"max_total_exposure_pct": 70, "max_exposure_per_market_pct": 5, "max_exposure_per_user_pct": 20}
     exposures = [
-        draw(st.one_of(st.just(0), st.just(equity * pct // 100 - 5 * 10**6).map(lambda e: e), micros("0", "600")))
-        + (draw(near) if draw(st.booleans()) else 0)
+        draw(st.sampled_from([0, 0, 0, 0, equity * pct // 100 - 5 * 10**6 + draw(near), equity * pct // 100 - 10**6]))
         for pct in caps.values()
     ]
     exposures = [max(0, each) for each in exposures]

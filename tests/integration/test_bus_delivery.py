@@ -134,6 +134,15 @@ async def test_failures_are_counted_across_lives(redis_url: str) -> None:
     assert next(iter(letters.letters.values())).attempts == 4
 
 
+async def test_a_message_that_waits_for_its_retry_is_not_blamed_for_the_death_of_its_process(redis_url: str) -> None:
+    spy = Spy(fails_for("good-0", KeyError("x")))
+    slow = RetryPolicy(retry_base_seconds=60)
+    async with running_bus(redis_url, (STREAM, GROUP, spy), policy=slow) as bus, raw_redis(redis_url) as client:
+        await bus.publish(STREAM, GOOD[:1])
+        await until(lambda: client.hgetall(f"bus:failures:{STREAM.name}:{GROUP}"))
+        assert await client.hgetall(f"bus:running:{STREAM.name}:{GROUP}") == {}
+
+
 async def test_an_outage_is_waited_out_and_never_counted(redis_url: str) -> None:
     down = True
 

@@ -84,9 +84,7 @@ def test_variables_of_the_caller_do_not_redirect_a_command(folder: Path, monkeyp
 
 def test_it_ends_with_a_command_that_was_killed(folder: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from services.cli.stack.ports import is_free
-from tests.support.command_line import processes_naming
-from tests.support.databases import *\n"
+        "import sys; from pathlib import Path; from tests.support.databases import *\n"
         "folder = Path(sys.argv[1]); place = postgres_place(folder, folder.name, database_account())\n"
         "postgres.ensure_cluster(place, 'secret')\n"
         "with running_cluster(place, folder) as port:\n    print(port, flush=True); sys.stdin.read()"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -39,7 +40,9 @@ _log = structlog.get_logger()
 
 def looks_like_outage(error: BaseException) -> bool:
     """Tell whether an error that is not typed by its remedy still means that something shared is away."""
-    return is_away(error) or isinstance(error, TimeoutError | OSError)
+    if isinstance(error, OSError):  # a missing file is our own mistake, a refused connection is not
+        return isinstance(error, ConnectionError | TimeoutError | socket.gaierror)
+    return is_away(error)
 
 
 def _reader_log() -> logging.Logger:

@@ -1,10 +1,11 @@
 """How the bus reaches Redis, and which of its errors mean that Redis is away rather than that we asked nonsense."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -23,6 +24,32 @@ _AWAY = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyErro
 _AWAY_REPLIES = ("MISCONF", "LOADING", "MASTERDOWN", "OOM", "BUSY ", "CLUSTERDOWN", "NOREPLICAS")
 
 
+class CancellableConnection(Connection):
+    """A connection whose writes do not lose a cancellation.
+
+    redis-py sends under `asyncio.wait_for`, which in Python 3.11 returns normally when the cancellation meets a write
+    that is just done; a task that uses Redis in a loop would then outlive its timeout or its `cancel()`.
+    """
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """Send a packed command, with the errors of the method this one replaces."""
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
+        if check_health:
+            await self.check_health()  # type: ignore[no-untyped-call]  # the library's own
+        packed = command.encode() if isinstance(command, str) else command
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                await self._send_packed_command([packed] if isinstance(packed, bytes) else packed)
+        except BaseException as error:
+            await self.disconnect(nowait=True)  # half a command may be on the wire
+            if isinstance(error, TimeoutError):
+                raise RedisTimeoutError("Timeout writing to socket") from None
+            if isinstance(error, OSError):
+                raise RedisConnectionError(f"Error while writing to socket: {error}") from error
+            raise
+
+
 def connection_options() -> dict[str, Any]:
     """Return the limits of every connection, spelled out."""
     return {
@@ -31,6 +58,7 @@ def connection_options() -> dict[str, Any]:
         "socket_keepalive": True,
         "health_check_interval": 0,
         "max_connections": CONNECTIONS_MAX,
+        "connection_class": CancellableConnection,
     }
 
 

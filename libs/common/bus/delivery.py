@@ -185,6 +185,7 @@ class Delivery(Generic[M]):
             async with deadline:
                 await self._handler(messages)
         except Exception as error:  # noqa: BLE001  here the bus decides a message's fate
+            await self._log.idle()  # whoever dies now was not running it
             if deadline.expired():
                 return HandlerTimeout(f"{len(batch)} messages took longer than {self._timeout_seconds} s")
             return error

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from libs.common.bus import keys
 from libs.common.bus.connection import is_away
@@ -136,7 +136,7 @@ class FailureLog:
         self._unacknowledged.extend(ids)
 
     async def finish(self, ids: Iterable[str], letters: Iterable[DeadLetter] = ()) -> bool:
-        """Acknowledge `ids` and mirror `letters` in one round trip; what Redis misses now is owed and sent later."""
+        """Mirror `letters` and acknowledge `ids`; what Redis misses now is owed and sent later."""
         self._unacknowledged.extend(ids)
         self._unmirrored.extend(letters)
         return await self.flush()
@@ -148,33 +148,40 @@ class FailureLog:
 
     async def _flush(self) -> bool:
         done, letters = list(self._unacknowledged), list(self._unmirrored)
-        if not done and not letters:
-            return True
         try:
-            async with self._redis.pipeline(transaction=bool(letters)) as pipe:
-                self._fill(pipe, done, letters)
-                await pipe.execute()
+            await self._mirror(letters)
+            del self._unmirrored[: len(letters)]
+            await self._acknowledge(done)
+            del self._unacknowledged[: len(done)]
         except (RedisError, OSError) as error:
             if not is_away(error):
                 raise
-            _log.warning(
-                "acknowledge_delayed", stream=self._stream, group=self._group, owed=len(done), error=str(error)
-            )
+            _log.warning("acknowledge_delayed", stream=self._stream, group=self._group, owed=len(done))
             return False
-        del self._unacknowledged[: len(done)]
-        del self._unmirrored[: len(letters)]
         return True
 
-    def _fill(self, pipe: Any, done: list[str], letters: list[DeadLetter]) -> None:
-        for letter in letters:
-            pipe.xadd(f"{self._stream}.dlq", mirror_fields(letter), maxlen=MIRROR_MAX, approximate=True)
-        if done:
+    async def _mirror(self, letters: Sequence[DeadLetter]) -> None:
+        if not letters:
+            return
+        try:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for letter in letters:
+                    pipe.xadd(f"{self._stream}.dlq", mirror_fields(letter), maxlen=MIRROR_MAX, approximate=True)
+                await pipe.execute()
+        except OutOfMemoryError:  # acknowledging is what makes room again, so it must not wait for the mirror
+            _log.warning("mirror_skipped", stream=self._stream, letters=[str(letter.id) for letter in letters])
+
+    async def _acknowledge(self, done: Sequence[str]) -> None:
+        if not done:
+            return
+        async with self._redis.pipeline(transaction=False) as pipe:
             pipe.xack(self._stream, self._group, *done)
             if noted := self._noted.intersection(done):
                 pipe.hdel(self._failures, *noted)
                 pipe.hdel(self._deaths, *noted)
-                self._noted -= noted
-        pipe.hdel(self._running, self._consumer)
+            pipe.hdel(self._running, self._consumer)
+            await pipe.execute()
+        self._noted -= noted
 
     async def _tell(self, command: Any) -> None:
         try:

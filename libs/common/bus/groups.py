@@ -33,8 +33,11 @@ class GroupState:
 
 async def ensure_groups(redis: Redis, stream: Stream[Message]) -> list[str]:
     """Create every group the map gives `stream`, and the stream; return the groups that were missing."""
-    made = []
+    made: list[str] = []
+    states = await group_states(redis, stream.name)
     for group in stream.groups:
+        if group in states:
+            continue
         try:
             await redis.xgroup_create(stream.name, group, id=START, mkstream=True)
         except ResponseError as error:

@@ -1,5 +1,7 @@
 """Is everything seen also done? What `up --exit-when-drained` asks at the end of a tape.
 
+A poll counts when it covers the time after the end (`through`), a round of the pricer when it carries a later time.
+
 Work that ended in a dead letter is not waited for: it is counted apart, and somebody has to look at it.
 """
 
@@ -47,20 +49,27 @@ _BACKLOG: Final = {
         WHERE w.unfollowed_at IS NULL AND NOT EXISTS (
             SELECT 1 FROM system_checkpoint c
             WHERE c.service = 'ingest' AND c.key = 'poll:' || w.wallet
-              AND coalesce(c.value->>'started_at', c.value->>'completed_at')::timestamptz > :since)""",
+              AND to_timestamp((c.value->>'through')::bigint) > :since)""",
     "a resolution check of what is held": """
         SELECT CASE WHEN EXISTS (SELECT 1 FROM position WHERE share_micros <> 0) AND NOT EXISTS (
             SELECT 1 FROM system_checkpoint c
             WHERE c.service = 'pricer' AND c.key = 'resolutions'
-              AND coalesce(c.value->>'started_at', c.value->>'completed_at')::timestamptz > :since
+              AND (c.value->>'completed_at')::timestamptz > :since
         ) THEN 1 ELSE 0 END""",
     "a marking of what is held": """
         SELECT CASE WHEN EXISTS (SELECT 1 FROM position WHERE share_micros <> 0) AND NOT EXISTS (
             SELECT 1 FROM system_checkpoint c
             WHERE c.service = 'pricer' AND c.key = 'marking'
-              AND coalesce(c.value->>'started_at', c.value->>'completed_at')::timestamptz > :since
+              AND (c.value->>'completed_at')::timestamptz > :since
         ) THEN 1 ELSE 0 END""",
 }
+
+
+_NEVER_POLLED: Final = text("""
+    SELECT count(*) FROM followed_user_proxy_wallet w
+    WHERE w.unfollowed_at IS NULL AND NOT EXISTS (
+        SELECT 1 FROM system_checkpoint c WHERE c.service = 'ingest' AND c.key = 'poll:' || w.wallet)
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,12 @@ async def backlog(engine: AsyncEngine, since: datetime) -> Backlog:
         counts = {name: await _count(connection, query, since) for name, query in _BACKLOG.items()}
         dead = await connection.scalar(text("SELECT count(*) FROM dead_letter WHERE status = 'OPEN'"))
     return Backlog({name: count for name, count in counts.items() if count}, int(dead or 0))
+
+
+async def wallets_never_polled(engine: AsyncEngine) -> int:
+    """Return how many followed wallets have not had their first complete poll; raises Unavailable."""
+    async with transaction(engine) as connection:
+        return int((await connection.execute(_NEVER_POLLED)).scalar_one())
 
 
 async def database_now(engine: AsyncEngine) -> datetime:

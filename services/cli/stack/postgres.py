@@ -142,7 +142,8 @@ def running(
         process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
             command(place, port, extra), stdout=sink, stderr=sink, stdin=subprocess.DEVNULL,
             env=_environment(), cwd="/", start_new_session=True,
-            preexec_fn=end_with_parent(signal.SIGINT), **identity,
+            **identity,
+            preexec_fn=end_with_parent(signal.SIGINT),  # noqa: PLW1509 - it makes one system call
         )  # fmt: skip
     try:
         wait_ready(place, port, is_alive=lambda: process.poll() is None)

@@ -100,7 +100,7 @@ class Supervisor:
         with self._data_dir.log("supervisord-stderr").open("ab") as sink:
             self._process = subprocess.Popen(
                 arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=sink,
-                cwd=self._data_dir.root, start_new_session=True, preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no threads run yet
+                cwd=self._data_dir.root, start_new_session=True, preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - it makes one system call
             )  # fmt: skip
 
     def wait_answering(self) -> None:

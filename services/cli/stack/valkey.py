@@ -118,7 +118,7 @@ def running(place: ValkeyPlace, port: int, password: str, log: Path) -> Iterator
     with log.open("ab") as sink:
         process = subprocess.Popen(
             command(place), stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, cwd="/",
-            start_new_session=True, preexec_fn=end_with_parent(signal.SIGTERM),
+            start_new_session=True, preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - it makes one system call
         )  # fmt: skip
     try:
         wait_ready(port, password)
