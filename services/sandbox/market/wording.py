@@ -124,13 +124,7 @@ class Wording:
             "version": "v1",
             "events": [self._event(life, names, closed=closed)],
         }
-        if subject.fee_rate != "0":
-            body["feeSchedule"] = {
-                "exponent": 1,
-                "rate": float(subject.fee_rate),
-                "takerOnly": True,
-                "rebateRate": 0.25,
-            }
+        body |= _fee_schedule(subject.fee_rate)
         if closed:
             body |= self._outcome(life)
         return Market(
@@ -227,6 +221,12 @@ class Wording:
             "profile_image_optimized": "",
         }
         return fitted(orjson.dumps(body))
+
+
+def _fee_schedule(rate: str) -> dict[str, Any]:
+    """Return what a market that charges takers says of it; one that does not says nothing."""
+    schedule = {"exponent": 1, "rate": float(rate), "takerOnly": True, "rebateRate": 0.25}
+    return {"feeSchedule": schedule} if rate != "0" else {}
 
 
 def cash_micros(deed: Deed, fee_micros: int) -> int:
