@@ -2,24 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
-from libs.common.bus import Bus
 from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import EVENTS_DETECTED, RECONCILE_REQUESTED
-from libs.common.db.checkpoints import beat
-from libs.common.db.dead_letters import PostgresDeadLetters
-from libs.common.db.engine import is_outage, make_engine
 from libs.common.domain.errors import Unavailable
+from libs.common.frame import Frame, opened_frame
 from libs.common.messages import EventDetected
-from libs.common.observability.health import Health
-from libs.common.observability.http import serve_http
-from libs.common.observability.metrics import BusMetrics
+from libs.common.observability.metrics import UpstreamMetrics
 from libs.common.upstream.data_api import DataApiClient
 from libs.common.upstream.gamma import GammaClient
 from libs.common.upstream.gateway import Gateway
@@ -29,7 +24,6 @@ from services.ingest.feed import Feed
 from services.ingest.handlers import on_reconcile_requested
 from services.ingest.intake import Intake
 from services.ingest.markets import Markets
-from services.ingest.metering import UpstreamMetering
 from services.ingest.poller import Poller
 from services.ingest.roster import Roster
 from services.ingest.settings import Settings
@@ -48,89 +42,88 @@ def _now() -> datetime:
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run one ingest until `stop`."""
-    redis_url = settings.redis_url.get_secret_value()
-    health = Health(SERVICE, settings.instance)
-    health.require("roster", within_seconds=15)
-    health.require("polling", within_seconds=POLL_SILENCE_SECONDS)
-    async with AsyncExitStack() as cleanup:
-        door = serve_http(health, settings.http_port)
-        cleanup.callback(door.close)
-        engine = make_engine(settings.database_url.get_secret_value(), application=settings.instance)
-        cleanup.push_async_callback(engine.dispose)
-        bus = Bus(
-            redis_url,
-            service=SERVICE,
-            instance=settings.instance,
-            dead_letters=PostgresDeadLetters(engine),
-            health=health,
-            metrics=BusMetrics(),
-            is_outage=is_outage,
-        )
-        bucket = RedisTokenBucket(redis_url)
-        cleanup.push_async_callback(bucket.close)
-        metering = UpstreamMetering()
-        data = Gateway(settings.data_api_url, "data", bucket, metrics=metering)
-        gamma = Gateway(settings.gamma_url, "gamma", bucket, metrics=metering)
-        cleanup.push_async_callback(data.close)
-        cleanup.push_async_callback(gamma.close)
+    async with opened_frame(SERVICE, settings) as frame, AsyncExitStack() as cleanup:
+        frame.health.require("roster", within_seconds=15)
+        frame.health.require("polling", within_seconds=POLL_SILENCE_SECONDS)
+        parts = _Parts(settings, frame)
+        cleanup.push_async_callback(parts.close)
+        await _first_look(parts.roster, stop)
+        async with asyncio.TaskGroup() as group:
+            tasks = {name: group.create_task(work, name=name) for name, work in parts.work().items()}
+            await stop.wait()
+            for name in ("feed", "poller", "intake"):
+                tasks[name].cancel()
+            await parts.announcer.flush(FLUSH_SECONDS)
+            await frame.bus.stop()
+            for task in tasks.values():
+                task.cancel()
 
-        store = IngestStore(engine)
-        roster = Roster(store)
-        markets = Markets(
-            MarketStore(engine),
-            GammaClient(gamma),
+
+class _Parts:
+    """Everything one ingest is made of."""
+
+    def __init__(self, settings: Settings, frame: Frame) -> None:
+        self._frame = frame
+        self._bucket = RedisTokenBucket(settings.redis_url.get_secret_value())
+        self._data = Gateway(settings.data_api_url, "data", self._bucket, metrics=UpstreamMetrics())
+        self._gamma = Gateway(settings.gamma_url, "gamma", self._bucket, metrics=UpstreamMetrics())
+        store = IngestStore(frame.engine)
+        self.roster = Roster(store)
+        self._markets = Markets(
+            MarketStore(frame.engine),
+            GammaClient(self._gamma),
             now=_now,
             clock=time.monotonic,
             refresh_seconds=settings.market_refresh_seconds,
         )
-
-        async def publish(messages: Sequence[EventDetected]) -> None:
-            await bus.publish(EVENTS_DETECTED, messages)
-
-        announcer = Announcer(publish, markets.condition_of, _now)
-
-        def committed(recorded: Recorded) -> None:
-            markets.want(
-                (fill.key.asset_id for fill in recorded.created),
-                (fact.sighting.key.condition_id for fact in recorded.facts if fact.sighting.kind in POSITION_TYPES),
-            )
-            announcer.announce(recorded)
-            feed.notice(recorded)
-
-        intake = Intake(store, committed, _now)
-        poller = Poller(DataApiClient(data), intake, store, roster, at_once=settings.polls_at_once_max)
-        feed = Feed(settings, roster, intake, store, health, bucket, poller.reach_back_after_reconnect)
-        bus.consume(
-            RECONCILE_REQUESTED,
-            SERVICE,
-            on_reconcile_requested(poller),
-            batch_max=20,
-            timeout_seconds=RECONCILE_SECONDS_MAX,
+        self.announcer = Announcer(self._publish, self._markets.condition_of, _now)
+        self._intake = Intake(store, self._committed, _now)
+        self._poller = Poller(
+            DataApiClient(self._data), self._intake, store, self.roster, at_once=settings.polls_at_once_max
         )
+        self._feed = Feed(
+            settings,
+            self.roster,
+            self._intake,
+            store,
+            frame.health,
+            self._bucket,
+            self._poller.reach_back_after_reconnect,
+        )
+        handler = on_reconcile_requested(self._poller)
+        frame.bus.consume(RECONCILE_REQUESTED, SERVICE, handler, batch_max=20, timeout_seconds=RECONCILE_SECONDS_MAX)
 
-        await _first_look(roster, stop)
-        async with asyncio.TaskGroup() as group:
-            tasks = {
-                name: group.create_task(work, name=name)
-                for name, work in {
-                    "heartbeat": beat(engine, SERVICE, settings.instance, settings.http_port, health.snapshot),
-                    "roster": roster.run(lambda: health.progress("roster")),
-                    "intake": intake.run(),
-                    "announcer": announcer.run(),
-                    "markets": markets.run(),
-                    "market-refresh": markets.run_refresh(lambda: health.progress("markets")),
-                    "poller": poller.run(lambda: health.progress("polling")),
-                    "feed": feed.run(),
-                    "bus": bus.start(),
-                }.items()
-            }
-            await stop.wait()
-            for name in ("feed", "poller", "intake"):
-                tasks[name].cancel()
-            await announcer.flush(FLUSH_SECONDS)
-            await bus.stop()
-            for task in tasks.values():
-                task.cancel()
+    def work(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs side by side, by name."""
+        health = self._frame.health
+        return {
+            "roster": self.roster.run(lambda: health.progress("roster")),
+            "intake": self._intake.run(),
+            "announcer": self.announcer.run(),
+            "markets": self._markets.run(),
+            "market-refresh": self._markets.run_refresh(lambda: health.progress("markets")),
+            "poller": self._poller.run(lambda: health.progress("polling")),
+            "feed": self._feed.run(),
+            "bus": self._frame.bus.start(),
+        }
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for gateway in (self._data, self._gamma):
+            await gateway.close()
+        await self._bucket.close()
+
+    async def _publish(self, messages: Sequence[EventDetected]) -> None:
+        await self._frame.bus.publish(EVENTS_DETECTED, messages)
+
+    def _committed(self, recorded: Recorded) -> None:
+        """Tell everyone whom a committed batch concerns."""
+        self._markets.want(
+            (fill.key.asset_id for fill in recorded.created),
+            (fact.sighting.key.condition_id for fact in recorded.facts if fact.sighting.kind in POSITION_TYPES),
+        )
+        self.announcer.announce(recorded)
+        self._feed.notice(recorded)
 
 
 async def _first_look(roster: Roster, stop: asyncio.Event) -> None:

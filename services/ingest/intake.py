@@ -103,13 +103,30 @@ class Intake:
         fresh_rows = [row for row in rows if (row.key.wallet, row.key.tx_hash) in news]
         fresh_facts = [fact for fact in facts if (fact.key.wallet, fact.key.tx_hash) in news]
         for part_rows, part_facts in parts(fresh_rows, fresh_facts, BATCH_MAX):
-            recorded = await self._store.record((), part_rows, part_facts)
+            try:
+                recorded = await self._store.record((), part_rows, part_facts)
+            except (SQLAlchemyError, Rejected) as error:
+                _log.warning("listing_refused", wallet=follow.wallet, error=str(error)[:300])
+                recorded = await self._record_one_by_one(part_rows, part_facts)
             places: set[Place] = {(row.key.wallet, row.key.tx_hash) for row in part_rows}
             for place in places | {(fact.key.wallet, fact.key.tx_hash) for fact in part_facts}:
                 if place[1] not in recorded.waiting:
                     self._shown.keep(place, signatures[place])
             self._take_in(recorded)
         return len(fresh_rows) + len(fresh_facts)
+
+    async def _record_one_by_one(self, rows: Sequence[RowSighting], facts: Sequence[FactSighting]) -> Recorded:
+        """Record each transaction on its own; one that is refused waits for the next listing, and keeps none out."""
+        total = Recorded()
+        for tx_rows, tx_facts in parts(rows, facts, 1):
+            try:
+                total.add(await self._store.record((), tx_rows, tx_facts))
+            except (SQLAlchemyError, Rejected) as refusal:
+                refused = {row.key.tx_hash for row in tx_rows} | {fact.key.tx_hash for fact in tx_facts}
+                total.waiting |= refused
+                metrics.ROWS_IGNORED.labels("refused").inc(len(tx_rows) + len(tx_facts))
+                _log.error("rows_refused", tx_hashes=sorted(refused), error=str(refusal)[:500])
+        return total
 
     def _take_in(self, recorded: Recorded) -> None:
         for fill in recorded.reversed:

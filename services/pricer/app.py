@@ -9,6 +9,7 @@ from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import MARKETS_RESOLVED, MARKS_UPDATED
 from libs.common.frame import opened_frame
 from libs.common.messages import MarketResolved, MarkUpdated
+from libs.common.observability.metrics import UpstreamMetrics
 from libs.common.upstream.clob import ClobClient
 from libs.common.upstream.data_api import DataApiClient
 from libs.common.upstream.gateway import Gateway
@@ -23,9 +24,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         frame.health.require("rounds", within_seconds=120)
         bucket = RedisTokenBucket(settings.redis_url.get_secret_value())
         cleanup.push_async_callback(bucket.close)
-        clob = Gateway(settings.clob_url, "clob", bucket)
+        clob = Gateway(settings.clob_url, "clob", bucket, metrics=UpstreamMetrics())
         cleanup.push_async_callback(clob.close)
-        data = Gateway(settings.data_api_url, "data", bucket)
+        data = Gateway(settings.data_api_url, "data", bucket, metrics=UpstreamMetrics())
         cleanup.push_async_callback(data.close)
 
         async def publish_marks(marks: Sequence[MarkUpdated]) -> None:

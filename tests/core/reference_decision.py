@@ -330,9 +330,14 @@ def decide(case: Case, config: Config) -> Answer:
         return skip(quote, failures, target, share_cap)
     levels = quote.within(quote.by_vwap, quote.by_mid)
     fills, shares, notional = walked(levels, target, share_cap, quote.buying)
-    while quote.buying and shares and notional + fee_of(case, notional, shares) > case.cash:
-        affordable = case.cash - fee_of(case, notional, shares)
-        fills, shares, notional = walked(levels, affordable, share_cap, quote.buying)
+    if quote.buying and notional + fee_of(case, notional, shares) > case.cash:
+
+        def too_dear(amount: int) -> bool:
+            _, bought, paid = walked(levels, amount * MICRO, share_cap, quote.buying)
+            return paid + fee_of(case, paid, bought) > case.cash
+
+        most = bisect_left(range(floor(target / MICRO)), True, key=too_dear) - 1
+        fills, shares, notional = walked(levels, most * MICRO, share_cap, quote.buying)
     if not shares:
         return skip(quote, {"NO_LIQUIDITY_WITHIN_BOUNDS"}, target, share_cap)
     return Answer(set(), target, shares, notional, fee_of(case, notional, shares), fills)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.domain.kinds import EventStatus, Role, Side, Source
-from services.ingest.core.fills import Fill, FillChanges, Transaction, row_cash
-from services.ingest.core.sightings import FillKey, LogSighting, RowSighting, agree, cash_of
+from libs.common.domain.money import within_tolerance
+from services.ingest.core.fills import Fill, FillChanges, Transaction
+from services.ingest.core.sightings import FillKey, LogSighting, RowSighting, cash_of
 
 USER = UUID(int=1)
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -137,7 +138,7 @@ def test_a_row_that_contradicts_its_log_is_flagged_once() -> None:
 
 @pytest.mark.parametrize(("distance", "agreeing"), [(10, True), (11, True), (12, False)])
 def test_tolerance_is_ten_micros_and_a_ten_billionth_of_the_size(distance: int, agreeing: bool) -> None:
-    assert agree(1_000, 1_000 + distance, 10**10) is agreeing
+    assert within_tolerance(1_000, 1_000 + distance, 10**10) is agreeing
 
 
 def test_a_removed_log_reverses_and_a_mined_again_one_is_the_next_incarnation() -> None:
@@ -234,5 +235,5 @@ def test_every_sight_reports_the_cash_of_its_fill(
 
 
 def test_the_cash_of_a_row_includes_its_fee() -> None:
-    assert row_cash(row(100, 10)) == 110
-    assert row_cash(row(100, 10, of=key(side=Side.SELL))) == 90
+    assert row(100, 10).cash_micros == 110
+    assert row(100, 10, of=key(side=Side.SELL)).cash_micros == 90

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from libs.common.domain.kinds import Role, Side
-from libs.common.upstream.activity import ActivityRow, decode_activity_row, fee_within, within_tolerance
+from libs.common.domain.money import within_tolerance
+from libs.common.upstream.activity import ActivityRow, decode_activity_row, fee_within
 from libs.common.upstream.chain import EXCHANGES, ORDER_FILLED, decode_order_filled, log_filter
 from libs.common.upstream.clob import decode_book
 from libs.common.upstream.data_api import decode_position, decode_resolution

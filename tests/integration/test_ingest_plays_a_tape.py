@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +30,7 @@ from tests.support.tapes import write_tape
 pytestmark = pytest.mark.integration
 
 SPEED = 40
+SHARED_TAPES = Path(__file__).parents[3] / "shared" / "tapes"
 Faults = Sequence[dict[str, Any]]
 
 
@@ -237,3 +240,64 @@ def unlogged(tape: Path) -> set[FillKey]:
         for line in lines
         if line.get("_no_log")
     }
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("name", ["btc-15m-a", "wallets-a"])
+async def test_a_shared_tape_is_recorded_once(database: Database, redis_url: str, name: str) -> None:
+    folder = SHARED_TAPES / name
+    if not folder.exists():
+        pytest.skip("the shared tapes are not beside the project")
+    told = read_tape(folder)
+    async with running_sandbox(tape=folder, speed=120) as sandbox:
+        await follow_all(database, told)
+        async with ingest(database, redis_url, sandbox, chain=True):
+            await play_to_the_end(sandbox, database, redis_url, len(told.labels))
+            assert {key[:2] for key in await fills(database)} == {key[:2] for key in expected(told.fills)}
+            assert (await fills(database)).total() == len(told.fills)
+            found = await other_rows(database)
+            wanted = Counter(row.type for row in (*told.rows, *told.combos) if row.type not in HIDDEN_BY_DEFAULT)
+            assert Counter({type_: found[type_, kind] for type_, kind in found}) == wanted
+
+
+@pytest.mark.timeout(150)
+async def test_a_killed_ingest_goes_on_where_it_was(database: Database, redis_url: str, tape: Path) -> None:
+    lives = 3
+    told = read_tape(tape)
+    async with running_sandbox(tape=tape, speed=10) as sandbox:
+        await follow_all(database, told)
+        await sandbox.play()
+        for life in range(lives):
+            process = await start_process(database, redis_url, sandbox)
+            before = (await fills(database)).total()
+
+            async def moved(before: int = before) -> bool:
+                return (await fills(database)).total() > before
+
+            try:
+                if life < lives - 1:
+                    await until(moved)
+                else:
+                    await play_to_the_end(sandbox, database, redis_url, len(told.labels))
+            finally:
+                process.kill()
+                await process.wait()
+    assert await fills(database) == expected(told.fills)
+
+
+async def start_process(database: Database, redis_url: str, sandbox: RunningSandbox) -> asyncio.subprocess.Process:
+    """Start `python -m services.ingest` as the supervisor does."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SHADOWBOOK_")}
+    own = {
+        "DATABASE_URL": database.url("ingest"),
+        "REDIS_URL": redis_url,
+        "SHADOWBOOK_INSTANCE": "ingest-0",
+        "SHADOWBOOK_HTTP_PORT": str(free_port()),
+        "SHADOWBOOK_DATA_API_URL": sandbox.data_api_url,
+        "SHADOWBOOK_GAMMA_URL": sandbox.gamma_url,
+        "SHADOWBOOK_RPC_WS_URL": sandbox.rpc_ws_url,
+        "SHADOWBOOK_LOG_LEVEL": "WARNING",
+    }
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.ingest", env=kept | own, stdout=asyncio.subprocess.DEVNULL
+    )

@@ -10,6 +10,9 @@ from sqlmodel import SQLModel
 
 from libs.common.db.checkpoints import save_checkpoint
 from libs.common.db.drain import backlog
+from libs.common.db.tables.events import TradeEvent
+from libs.common.db.tables.groups import EventGroup
+from libs.common.db.tables.ledger import Portfolio, Position
 from libs.common.db.tables.system import DeadLetter
 from libs.common.db.tables.users import FollowedUser, FollowedUserProxyWallet
 from tests.support.databases import Database
@@ -67,3 +70,78 @@ async def test_open_dead_letters_are_counted(database: Database) -> None:
             payload="{}", error="x", attempts=4, first_at=BEFORE, last_at=BEFORE, status=status,
         )  # fmt: skip
     assert (await backlog(database.engine(), END)).dead_letters_open == 2
+
+
+async def fill_by(database: Database, user_id: UUID, **values: Any) -> UUID:
+    event_id = uuid4()
+    fill = {
+        "id": event_id, "user_id": user_id, "wallet": WALLET, "asset_id": "1", "side": "BUY", "share_micros": 1_000_000,
+        "price_micros": 500_000, "usdc_notional_micros": 500_000, "fee_micros": 0, "tx_hash": f"0x{event_id.hex}",
+        "ordinal": 0, "incarnation": 0, "event_time": BEFORE, "detect_time": BEFORE, "first_source": "CHAIN",
+        "status": "CANONICAL", "booked": True,
+    }  # fmt: skip
+    await add(database, TradeEvent, **(fill | values))
+    return event_id
+
+
+async def dead_letter(database: Database, subject: UUID, status: str) -> None:
+    await add(
+        database, DeadLetter, id=uuid4(), stream="events.detected", group_name="ledger", message_id="1-0",
+        subject=str(subject), payload="{}", error="x", attempts=4, first_at=BEFORE, last_at=BEFORE, status=status,
+    )  # fmt: skip
+
+
+async def test_a_fill_waits_for_its_group_and_its_shadow_entries(database: Database) -> None:
+    user_id = await follow(database)
+    await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
+    await fill_by(database, user_id)
+    assert await waiting(database) == {"events without a group": 1, "fills without shadow entries": 1}
+
+
+async def test_a_fill_of_before_the_follow_is_not_waited_for(database: Database) -> None:
+    user_id = await follow(database)
+    await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
+    await fill_by(database, user_id, booked=False)
+    assert await waiting(database) == {}
+
+
+async def test_what_was_given_up_is_not_waited_for_but_what_was_replayed_is(database: Database) -> None:
+    user_id = await follow(database)
+    await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
+    await dead_letter(database, await fill_by(database, user_id), "OPEN")
+    left = await backlog(database.engine(), END)
+    assert (left.waiting, left.dead_letters_open) == ({}, 1)
+    await dead_letter(database, await fill_by(database, user_id), "REPLAYED")
+    assert await waiting(database) == {"events without a group": 1, "fills without shadow entries": 1}
+
+
+async def test_a_group_waits_for_a_decision_in_each_scope(database: Database) -> None:
+    user_id = await follow(database)
+    await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
+    await add(
+        database, EventGroup, id=uuid4(), kind="TRADE", user_id=user_id, share_micros=1, usdc_notional_micros=1,
+        first_event_time=BEFORE, first_detect_time=BEFORE, first_ordinal=0, closed_at=BEFORE,
+    )  # fmt: skip
+    assert await waiting(database) == {"groups without a decision": 2}
+
+
+async def test_what_is_held_waits_for_a_later_resolution_check_and_marking(database: Database) -> None:
+    user_id, portfolio_id = await follow(database), uuid4()
+    await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
+    await add(
+        database, Portfolio, id=portfolio_id, scope="SHADOW_USER", user_id=user_id, opened_at=BEFORE, cash_micros=0,
+        deposits_micros=0, withdrawals_micros=0, fees_micros=0, realized_pnl_micros=0, decision_seq=0,
+        drawdown_tripped=False,
+    )  # fmt: skip
+    await add(
+        database, Position, portfolio_id=portfolio_id, asset_id="1", condition_id="0x1", share_micros=1, cost_micros=1,
+        realized_pnl_micros=0, flags=[], updated_at=BEFORE,
+    )  # fmt: skip
+    both = {"a resolution check of what is held": 1, "a marking of what is held": 1}
+    assert await waiting(database) == both
+    for key in ("resolutions", "marking"):
+        await checkpoint(database, "pricer", key, completed_at=BEFORE.isoformat())
+    assert await waiting(database) == both
+    for key in ("resolutions", "marking"):
+        await checkpoint(database, "pricer", key, completed_at=AFTER.isoformat())
+    assert await waiting(database) == {}

@@ -14,6 +14,9 @@ LOT_SHARE_MICROS: Final = 10_000
 """The exchange trades whole lots of 0.01 share."""
 FEE_QUANTUM_MICROS: Final = 10
 """The exchange floors fees to 0.00001 USDC."""
+TOLERANCE_MICROS: Final = 10
+TOLERANCE_SHARES: Final = 10**10
+"""Two reports of one fill's cash may differ by TOLERANCE_MICROS + shares / TOLERANCE_SHARES: the API rounds."""
 WIRE_AMOUNT_MAX: Final = 10**12
 """Largest amount believed, in whole units; anything above is garbage."""
 
@@ -52,3 +55,8 @@ def price_floor(notional_micros: int, share_micros: int) -> int:
 def price_ceil(notional_micros: int, share_micros: int) -> int:
     """Return the average price in micros per share, rounded up; shares must be positive."""
     return -(-notional_micros * MICROS // share_micros)
+
+
+def within_tolerance(one_micros: int, other_micros: int, share_micros: int) -> bool:
+    """Tell whether two reports of one amount agree within 10 micros + size * 1e-10, inclusive."""
+    return (abs(one_micros - other_micros) - TOLERANCE_MICROS) * TOLERANCE_SHARES <= share_micros

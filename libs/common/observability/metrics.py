@@ -124,3 +124,22 @@ _BUS_VALUES: dict[str, Gauge | Histogram] = {
     "paused": BUS_PAUSED,
     "unknown_groups": BUS_UNKNOWN_GROUPS,
 }
+
+
+class UpstreamMetrics:
+    """Counts what a gateway reports; passed to `Gateway(metrics=...)`, which knows only the shape of it."""
+
+    def count(self, name: str, amount: int = 1, **labels: str) -> None:
+        """Add to `requests` or `rows_ignored`."""
+        _UPSTREAM_COUNTERS[name].labels(**labels).inc(amount)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Record `request_duration` or `limiter_wait` in seconds, or the state `breaker_open`."""
+        if name == "breaker_open":
+            BREAKER_OPEN.labels(**labels).set(value)
+        else:
+            _UPSTREAM_SECONDS[name].labels(**labels).observe(value)
+
+
+_UPSTREAM_COUNTERS = {"requests": UPSTREAM_REQUESTS, "rows_ignored": ROWS_IGNORED}
+_UPSTREAM_SECONDS = {"request_duration": UPSTREAM_DURATION, "limiter_wait": LIMITER_WAIT}

@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
-from libs.common.domain.money import FEE_QUANTUM_MICROS, MICROS, micros_from_wire
+from libs.common.domain.money import FEE_QUANTUM_MICROS, MICROS, micros_from_wire, within_tolerance
 
-TOLERANCE_MICROS: Final = 10
-TOLERANCE_SHARES: Final = 10**10
-"""Sources agree on an amount within TOLERANCE_MICROS + shares / TOLERANCE_SHARES, both in micros."""
 COMBO_CONDITION_DIGITS: Final = 62
 MAX_EPOCH_SECOND: Final = 32_503_680_000  # the year 3000
 
@@ -55,11 +52,6 @@ class UnreadableRow:
 
     wire: Any
     reason: str
-
-
-def within_tolerance(one_micros: int, other_micros: int, share_micros: int) -> bool:
-    """Tell whether two reports of one amount agree within 10 micros + size * 1e-10 (inclusive)."""
-    return (abs(one_micros - other_micros) - TOLERANCE_MICROS) * TOLERANCE_SHARES <= share_micros
 
 
 def fee_within(cash_micros: int, gross_micros: int, share_micros: int) -> int:

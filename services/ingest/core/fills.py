@@ -13,7 +13,8 @@ from uuid import UUID
 
 from libs.common.domain.identity import fill_id
 from libs.common.domain.kinds import EventStatus, Role, Source
-from services.ingest.core.sightings import FillKey, LogSighting, RowSighting, agree, cash_of
+from libs.common.domain.money import within_tolerance
+from services.ingest.core.sightings import FillKey, LogSighting, RowSighting, cash_of
 
 RESURRECTION_AFTER: Final = timedelta(seconds=60)
 """A row that still shows a reversed fill this long after its time means that it was mined again."""
@@ -131,8 +132,8 @@ class Transaction:
         standing = [fill for fill in fills if fill.stands]
         pairs, left, unpaired = _pair(rows, standing)
         for row, fill in zip(left, unpaired, strict=False):
-            if not agree(row_cash(row), fill.cash_micros, row.key.share_micros):
-                self._flag(fill, Source.DATA_API, row_cash(row))
+            if not within_tolerance(row.cash_micros, fill.cash_micros, row.key.share_micros):
+                self._flag(fill, Source.DATA_API, row.cash_micros)
             pairs.append((row, fill))
         for row, fill in pairs:
             self._sight_row(fill, row)
@@ -157,8 +158,8 @@ class Transaction:
         open_fills = [fill for fill in self._by_key.get(log.key, []) if fill.stands and fill.log_index is None]
         if not open_fills:
             return None
-        cash, shares = cash_of(log.key.side, log.notional_micros, log.fee_micros), log.key.share_micros
-        agreeing = [fill for fill in open_fills if agree(cash, fill.cash_micros, shares)]
+        cash, shares = log.cash_micros, log.key.share_micros
+        agreeing = [fill for fill in open_fills if within_tolerance(cash, fill.cash_micros, shares)]
         fill = (agreeing or open_fills)[0]
         if (log.log_index, fill.incarnation) in self._taken():
             self._reverse(fill)
@@ -238,8 +239,8 @@ class Transaction:
     def _flag(self, fill: Fill, source: Source, cash_micros: int) -> None:
         """Keep what was told first, and both values beside it."""
         if fill.mismatch is None:
-            fill.mismatch = {"recorded_cash_micros": fill.cash_micros, "reported_cash_micros": cash_micros,
-                             "reported_by": str(source)}  # fmt: skip
+            both = {"recorded_cash_micros": fill.cash_micros, "reported_cash_micros": cash_micros}
+            fill.mismatch = {**both, "reported_by": source.value}
             self.changes.mismatched.append(fill)
             self._touch(fill)
 
@@ -252,14 +253,13 @@ class Transaction:
             self.changes.confirmed.append(fill)
 
     def _sight_log(self, fill: Fill, log: LogSighting) -> None:
-        cash = cash_of(log.key.side, log.notional_micros, log.fee_micros)
         self.changes.sights.append(
-            FillSight(fill.id, Source.CHAIN, log.seen_at, log.key.share_micros, cash, log.wire)
-        )  # fmt: skip
+            FillSight(fill.id, Source.CHAIN, log.seen_at, log.key.share_micros, log.cash_micros, log.wire)
+        )
 
     def _sight_row(self, fill: Fill, row: RowSighting) -> None:
         self.changes.sights.append(
-            FillSight(fill.id, Source.DATA_API, row.seen_at, row.key.share_micros, row_cash(row), row.wire)
+            FillSight(fill.id, Source.DATA_API, row.seen_at, row.key.share_micros, row.cash_micros, row.wire)
         )
 
     def _keep(self, fill: Fill) -> None:
@@ -279,11 +279,6 @@ class Transaction:
         return {(fill.log_index, fill.incarnation) for fill in self._fills if fill.log_index is not None}
 
 
-def row_cash(row: RowSighting) -> int:
-    """Return the cash a row reports, fee included."""
-    return cash_of(row.key.side, row.notional_micros, row.fee_micros)
-
-
 def _pair(
     rows: Sequence[RowSighting], fills: Sequence[Fill]
 ) -> tuple[list[tuple[RowSighting, Fill]], list[RowSighting], list[Fill]]:
@@ -292,7 +287,9 @@ def _pair(
     pairs: list[tuple[RowSighting, Fill]] = []
     left: list[RowSighting] = []
     for row in rows:
-        fill = next((each for each in free if agree(row_cash(row), each.cash_micros, row.key.share_micros)), None)
+        fill = next(
+            (each for each in free if within_tolerance(row.cash_micros, each.cash_micros, row.key.share_micros)), None
+        )
         if fill is None:
             left.append(row)
         else:

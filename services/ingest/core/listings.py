@@ -4,7 +4,6 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from services.ingest.core.fills import row_cash
 from services.ingest.core.sightings import FactSighting, RowSighting
 
 TRANSACTIONS_MAX: Final = 50_000
@@ -27,7 +26,7 @@ class ShownTransactions:
         """Return a signature of what a listing shows of each transaction, whatever the order of its rows."""
         parts: defaultdict[Place, list[int]] = defaultdict(list)
         for row in rows:
-            parts[row.key.wallet, row.key.tx_hash].append(hash((row.key, row_cash(row), row.event_time)))
+            parts[row.key.wallet, row.key.tx_hash].append(hash((row.key, row.cash_micros, row.event_time)))
         for fact in facts:
             parts[fact.key.wallet, fact.key.tx_hash].append(hash(fact.key))
         return {place: hash(tuple(sorted(hashes))) for place, hashes in parts.items()}

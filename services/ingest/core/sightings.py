@@ -7,9 +7,6 @@ from uuid import UUID
 
 from libs.common.domain.kinds import EventKind, Role, Side
 
-TOLERANCE_MICROS: Final = 10
-TOLERANCE_SHARES: Final = 10**10
-
 ACCOUNT_TYPES: Final = frozenset(
     {
         "REWARD",
@@ -70,6 +67,11 @@ class LogSighting:
     removed: bool
     wire: Any
 
+    @property
+    def cash_micros(self) -> int:
+        """Return the cash it reports, fee included."""
+        return cash_of(self.key.side, self.notional_micros, self.fee_micros)
+
 
 @dataclass(frozen=True, slots=True)
 class RowSighting:
@@ -85,6 +87,11 @@ class RowSighting:
     seen_at: datetime
     wire: Any
 
+    @property
+    def cash_micros(self) -> int:
+        """Return the cash it reports, fee included."""
+        return cash_of(self.key.side, self.notional_micros, self.fee_micros)
+
 
 @dataclass(frozen=True, slots=True)
 class FactSighting:
@@ -97,11 +104,6 @@ class FactSighting:
     event_time: datetime
     seen_at: datetime
     wire: Any
-
-
-def agree(one_micros: int, other_micros: int, share_micros: int) -> bool:
-    """Tell whether two sources name the same amount: within 10 micros + size * 1e-10, inclusive."""
-    return (abs(one_micros - other_micros) - TOLERANCE_MICROS) * TOLERANCE_SHARES <= share_micros
 
 
 def cash_of(side: str, notional_micros: int, fee_micros: int) -> int:

@@ -40,6 +40,19 @@ class Recorded:
     unlogged: list[Fill] = field(default_factory=list)
     """Standing fills a listing showed and whose log has not been seen."""
 
+    def add(self, other: "Recorded") -> None:
+        """Take over what another batch was."""
+        self.created += other.created
+        self.reversed += other.reversed
+        self.restated += other.restated
+        self.mismatched += other.mismatched
+        self.confirmed += other.confirmed
+        self.facts += other.facts
+        self.known_facts += other.known_facts
+        self.sightings += other.sightings
+        self.waiting |= other.waiting
+        self.unlogged += other.unlogged
+
 
 class IngestStore:
     """Reads whom we follow, writes what they did."""

@@ -1,0 +1,568 @@
+"""The moving parts of ingest on fakes: poller, markets, announcer, intake, roster, reconcile handler."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy.exc import SQLAlchemyError
+
+from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.kinds import EventKind, EventStatus, Role, Side, Source
+from libs.common.domain.market import MarketFacts, Outcome
+from libs.common.messages import EventDetected, ReconcileRequested
+from libs.common.upstream.activity import decode_activity_row
+from libs.common.upstream.data_api import ActivityListing
+from services.ingest.announce import Announcer
+from services.ingest.core.fills import Fill
+from services.ingest.core.sightings import FactSighting, FillKey, LogSighting, RowSighting
+from services.ingest.handlers import on_reconcile_requested
+from services.ingest.intake import Intake, parts
+from services.ingest.markets import Markets
+from services.ingest.poller import Poller, checkpoint_key
+from services.ingest.reading import Follow, read_listing
+from services.ingest.roster import Roster
+from services.ingest.store import Recorded
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+WALLET, OTHER = "0x" + "11" * 20, "0x" + "22" * 20
+USER = UUID(int=1)
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a part that never ends."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  the parts under test set no event
+            await asyncio.sleep(0.005)
+
+
+class FakeFollows:
+    def __init__(self, *wallets: str) -> None:
+        self.wallets = list(wallets)
+        self.away = False
+
+    async def follows(self) -> dict[str, Follow]:
+        if self.away:
+            raise Unavailable("away")
+        return {wallet: Follow(wallet, USER, NOON) for wallet in self.wallets}
+
+
+async def roster_of(*wallets: str) -> Roster:
+    roster = Roster(FakeFollows(*wallets))
+    await roster.look()
+    return roster
+
+
+async def test_the_roster_tells_its_watchers_of_every_change_and_survives_an_outage() -> None:
+    follows = FakeFollows(WALLET)
+    roster = Roster(follows)
+    changed = roster.watch()
+    await roster.look()
+    assert changed.is_set()
+    changed.clear()
+    await roster.look()
+    assert not changed.is_set()
+    follows.away = True
+    with pytest.raises(Unavailable):
+        await roster.look()
+    assert set(roster.follows) == {WALLET}
+
+
+class FakeApi:
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int | None]] = []
+        self.trouble: Exception | None = None
+
+    async def activity(self, wallet: str, *, start: int | None) -> ActivityListing:
+        self.asked.append((wallet, start))
+        if self.trouble:
+            raise self.trouble
+        return ActivityListing(wallet, start, (), (), 1)
+
+
+class FakeMemory:
+    def __init__(self) -> None:
+        self.kept: dict[str, Mapping[str, Any]] = {}
+
+    async def checkpoint(self, key: str) -> dict[str, Any] | None:
+        return dict(self.kept[key]) if key in self.kept else None
+
+    async def remember(self, key: str, value: Mapping[str, Any]) -> None:
+        self.kept[key] = value
+
+
+class FakeListings:
+    async def record_listing(self, listing: ActivityListing, follow: Follow) -> int:
+        return 0
+
+
+class Stage:
+    """A poller, its world, and a clock that the test moves."""
+
+    def __init__(self, roster: Roster) -> None:
+        self.api, self.memory = FakeApi(), FakeMemory()
+        self.seconds = 0.0
+        self.poller = Poller(
+            self.api,
+            FakeListings(),
+            self.memory,
+            roster,
+            at_once=2,
+            now=lambda: NOON + timedelta(seconds=self.seconds),
+            clock=lambda: self.seconds,
+        )
+
+    def epoch(self, offset: float = 0) -> int:
+        return int((NOON + timedelta(seconds=self.seconds + offset)).timestamp())
+
+
+async def test_the_first_poll_reaches_back_to_the_checkpoint_and_at_least_fifteen_minutes() -> None:
+    stage = Stage(await roster_of(WALLET, OTHER))
+    stage.memory.kept[checkpoint_key(WALLET)] = {"through": stage.epoch(-3600)}
+    async with running(stage.poller.run(lambda: None)):
+        await until(lambda: len(stage.api.asked) == 1)
+        stage.seconds = 1
+        await until(lambda: len(stage.api.asked) == 2)
+        assert dict(stage.api.asked) == {WALLET: stage.epoch(-1 - 3600 - 120), OTHER: stage.epoch(-900)}
+        await until(lambda: len(stage.memory.kept) == 2)
+        kept = stage.memory.kept[checkpoint_key(OTHER)]
+        assert kept["through"] == stage.epoch()
+        assert datetime.fromisoformat(str(kept["completed_at"])) == NOON + timedelta(seconds=1)
+        assert kept["rows"] == 0
+
+
+async def test_a_wallet_is_polled_again_after_the_interval_two_minutes_back() -> None:
+    stage = Stage(await roster_of(WALLET))
+    async with running(stage.poller.run(lambda: None)):
+        await until(lambda: len(stage.memory.kept) == 1)
+        stage.seconds = 30
+        await until(lambda: len(stage.api.asked) == 2)
+        assert stage.api.asked[1] == (WALLET, stage.epoch(-30 - 120))
+
+
+async def test_a_failed_poll_is_tried_again_and_loses_no_reach() -> None:
+    stage = Stage(await roster_of(WALLET))
+    stage.api.trouble = Unavailable("down")
+    async with running(stage.poller.run(lambda: None)):
+        await until(lambda: len(stage.api.asked) == 1)
+        stage.api.trouble = None
+        stage.seconds = 2
+        await until(lambda: len(stage.api.asked) == 2)
+        assert stage.api.asked[1] == (WALLET, stage.epoch(-900))
+
+
+async def test_a_reconnect_polls_everything_at_once_five_minutes_back() -> None:
+    stage = Stage(await roster_of(WALLET))
+    async with running(stage.poller.run(lambda: None)):
+        await until(lambda: len(stage.memory.kept) == 1)
+        stage.poller.reach_back_after_reconnect()
+        await until(lambda: len(stage.api.asked) == 2)
+        assert stage.api.asked[1] == (WALLET, stage.epoch(-300))
+
+
+async def test_a_wallet_another_replica_has_just_polled_is_left_alone() -> None:
+    stage = Stage(await roster_of(WALLET))
+    async with running(stage.poller.run(lambda: None)):
+        await until(lambda: len(stage.memory.kept) == 1)
+        stage.memory.kept[checkpoint_key(WALLET)] = {"through": stage.epoch(25)}
+        stage.seconds = 30
+        stage.poller.reach_back_after_reconnect()
+        await until(lambda: len(stage.api.asked) == 2)
+        stage.memory.kept[checkpoint_key(WALLET)] = {"through": stage.epoch(25)}
+        stage.seconds = 60
+        await until(lambda: stage.poller._wallets[WALLET].due > 60)
+        assert len(stage.api.asked) == 2
+
+
+async def test_a_request_is_done_when_its_poll_is_and_fails_with_it() -> None:
+    stage = Stage(await roster_of(WALLET))
+    handle = on_reconcile_requested(stage.poller)
+    request = ReconcileRequested(wallet=WALLET, hours=2, requested_by="t", occurred_at=NOON, observed_at=NOON)
+    async with running(stage.poller.run(lambda: None)):
+        await handle([request])
+        assert stage.api.asked[-1] == (WALLET, stage.epoch(-7200))
+        stage.api.trouble = Unavailable("down")
+        with pytest.raises(Unavailable):
+            await handle([request])
+        stage.api.trouble = None
+        with pytest.raises(Rejected, match="followed wallet"):
+            await handle([request.model_copy(update={"wallet": OTHER})])
+
+
+async def test_a_request_is_not_taken_for_done_when_the_poller_stops() -> None:
+    stage = Stage(await roster_of(WALLET))
+    waiting = asyncio.create_task(stage.poller.poll_now(None, None))
+    await asyncio.sleep(0)
+    stage.api.activity = _never  # type: ignore[method-assign]
+    async with running(stage.poller.run(lambda: None)):
+        await asyncio.sleep(0.02)
+    with pytest.raises(Unavailable):
+        await waiting
+
+
+async def _never(wallet: str, *, start: int | None) -> ActivityListing:
+    await asyncio.Event().wait()
+    raise AssertionError(wallet, start)
+
+
+def facts_of(number: int, **values: Any) -> MarketFacts:
+    facts = {
+        "id": str(number),
+        "condition_id": f"0xc{number}",
+        "question": "?",
+        "slug": "s",
+        "outcomes": (Outcome(f"{number}1", 0, "Yes"), Outcome(f"{number}2", 1, "No")),
+        "close_time": None,
+        "active": True,
+        "closed": False,
+        "accepting_orders": True,
+        "neg_risk": False,
+        "fee_rate": Decimal(0),
+        "fee_exponent": Decimal(1),
+        "tick_micros": 10_000,
+        "version": "v1",
+        "resolved": False,
+    }
+    return MarketFacts(**{**facts, **values})
+
+
+class FakeGamma:
+    def __init__(self, *known: int) -> None:
+        self.known = set(known)
+        self.calls: list[list[str]] = []
+        self.trouble: Exception | None = None
+
+    async def markets_by_token(self, asset_ids: Sequence[str]) -> list[MarketFacts]:
+        return await self._answer(asset_ids, lambda each: each[:-1])
+
+    async def markets_by_condition(self, condition_ids: Sequence[str]) -> list[MarketFacts]:
+        return await self._answer(condition_ids, lambda each: each.removeprefix("0xc"))
+
+    async def _answer(self, ids: Sequence[str], number: Callable[[str], str]) -> list[MarketFacts]:
+        self.calls.append(sorted(ids))
+        if self.trouble:
+            raise self.trouble
+        return [facts_of(each) for each in sorted({int(number(each)) for each in ids} & self.known)]
+
+
+class FakeShelf:
+    def __init__(self) -> None:
+        self.markets: dict[str, MarketFacts] = {}
+        self.refused: set[str] = set()
+        self.stale_ones: list[str] = []
+        self.nameless_ones: list[str] = []
+
+    async def save(self, markets: Sequence[MarketFacts], now: datetime) -> None:
+        if self.refused & {market.condition_id for market in markets}:
+            raise SQLAlchemyError("refused")
+        self.markets |= {market.condition_id: market for market in markets}
+
+    async def conditions_of(self, asset_ids: Iterable[str]) -> dict[str, str]:
+        known = {o.asset_id: m.condition_id for m in self.markets.values() for o in m.outcomes}
+        return {each: known[each] for each in asset_ids if each in known}
+
+    async def known_conditions(self, condition_ids: Iterable[str]) -> set[str]:
+        return set(condition_ids) & self.markets.keys()
+
+    async def nameless(self, since: datetime, limit: int) -> tuple[list[str], list[str]]:
+        return self.nameless_ones, []
+
+    async def stale(self, before: datetime, recent: datetime, limit: int) -> list[str]:
+        return self.stale_ones
+
+
+class Shop:
+    """Markets on fakes, with a clock the test moves."""
+
+    def __init__(self, *known: int) -> None:
+        self.gamma, self.shelf = FakeGamma(*known), FakeShelf()
+        self.seconds = 0.0
+        self.markets = Markets(self.shelf, self.gamma, now=lambda: NOON, clock=lambda: self.seconds, refresh_seconds=60)
+
+
+async def test_first_sights_of_one_moment_share_a_call() -> None:
+    shop = Shop(1, 2)
+    async with running(shop.markets.run()):
+        shop.markets.want(["11", "21"])
+        shop.markets.want(["11", "12"])
+        await until(lambda: shop.markets.condition_of("21"))
+    assert shop.gamma.calls == [["11", "12", "21"]]
+    assert set(shop.shelf.markets) == {"0xc1", "0xc2"}
+    assert shop.markets.condition_of("12") == "0xc1"
+
+
+async def test_what_is_on_the_shelf_is_not_asked_for() -> None:
+    shop = Shop(1)
+    shop.shelf.markets["0xc1"] = facts_of(1)
+    shop.markets.want(["11"], ["0xc1"])
+    await shop.markets.look_up()
+    assert shop.gamma.calls == []
+    assert shop.markets.condition_of("11") == "0xc1"
+
+
+async def test_a_condition_is_looked_up_like_a_token() -> None:
+    shop = Shop(3)
+    shop.markets.want((), ["0xc3", ""])
+    await shop.markets.look_up()
+    assert shop.gamma.calls == [["0xc3"]]
+    assert "0xc3" in shop.shelf.markets
+
+
+async def test_an_unknown_token_is_asked_for_again_less_and_less_often() -> None:
+    shop = Shop()
+    shop.markets.want(["11"])
+    for seconds in (0, 0.9, 1, 2.9, 3, 7):
+        shop.seconds = seconds
+        await shop.markets.look_up()
+    assert len(shop.gamma.calls) == 4
+    shop.gamma.known.add(1)
+    shop.seconds = 15
+    await shop.markets.look_up()
+    assert shop.markets.condition_of("11") == "0xc1"
+
+
+async def test_an_outage_of_gamma_only_postpones() -> None:
+    shop = Shop(1)
+    shop.gamma.trouble = Unavailable("down")
+    shop.markets.want(["11"])
+    await shop.markets.look_up()
+    shop.gamma.trouble = None
+    shop.seconds = 1
+    await shop.markets.look_up()
+    assert shop.markets.condition_of("11") == "0xc1"
+
+
+async def test_a_market_that_cannot_be_stored_keeps_no_other_out() -> None:
+    shop = Shop(1, 2)
+    shop.shelf.refused = {"0xc1"}
+    shop.markets.want(["11", "21"])
+    await shop.markets.look_up()
+    assert set(shop.shelf.markets) == {"0xc2"}
+    assert shop.markets.condition_of("11") is None
+
+
+async def test_a_refresh_asks_again_for_what_matters_and_wants_what_was_missed() -> None:
+    shop = Shop(1, 2)
+    shop.shelf.stale_ones, shop.shelf.nameless_ones = ["0xc1"], ["21"]
+    assert await shop.markets.refresh() == 1
+    await shop.markets.look_up()
+    assert shop.gamma.calls == [["0xc1"], ["21"]]
+
+
+def fill(number: int, **values: Any) -> Fill:
+    key = FillKey(f"0x{number:064x}", WALLET, "7", Side.BUY, 1_000_000)
+    given = {
+        "id": UUID(int=number),
+        "key": key,
+        "ordinal": 0,
+        "incarnation": 0,
+        "user_id": USER,
+        "booked": True,
+        "notional_micros": 500_000,
+        "fee_micros": 0,
+        "price_micros": 500_000,
+        "event_time": NOON,
+        "detect_time": NOON,
+        "first_source": Source.CHAIN,
+    }
+    return Fill(**{**given, **values})
+
+
+class FakeBus:
+    def __init__(self) -> None:
+        self.messages: list[EventDetected] = []
+        self.away = False
+        self.tries = 0
+
+    async def publish(self, messages: Sequence[EventDetected]) -> None:
+        self.tries += 1
+        if self.away:
+            raise Unavailable("redis is away")
+        self.messages += messages
+
+
+async def test_news_are_told_once_and_what_this_process_told_is_not_told_again() -> None:
+    bus = FakeBus()
+    announcer = Announcer(bus.publish, lambda asset: "0xc", lambda: NOON)
+    async with running(announcer.run()):
+        announcer.announce(Recorded(created=[fill(1)]))
+        announcer.announce(Recorded(confirmed=[fill(1), fill(2)]))
+        announcer.announce(Recorded(confirmed=[fill(3, detect_time=NOON - timedelta(minutes=16))]))
+        announcer.announce(Recorded(reversed=[fill(1, status=EventStatus.REVERSED)]))
+        await announcer.flush(5)
+    assert [(message.event_id.int, message.status) for message in bus.messages] == [
+        (1, EventStatus.CANONICAL),
+        (2, EventStatus.CANONICAL),
+        (1, EventStatus.REVERSED),
+    ]
+    assert bus.messages[0].condition_id == "0xc"
+    assert announcer.waiting == 0
+
+
+async def test_an_outage_of_the_bus_keeps_the_messages_and_stops_nobody() -> None:
+    bus = FakeBus()
+    bus.away = True
+    announcer = Announcer(bus.publish, lambda asset: None, lambda: NOON)
+    async with running(announcer.run()):
+        announcer.announce(Recorded(created=[fill(1)]))
+        await until(lambda: bus.tries)
+        announcer.announce(Recorded(created=[fill(2)]))
+        bus.away = False
+        await announcer.flush(5)
+    assert [message.event_id.int for message in bus.messages] == [1, 2]
+
+
+def log(number: int, block: int = 5) -> LogSighting:
+    return LogSighting(
+        key=FillKey(f"0x{number:064x}", WALLET, "7", Side.BUY, 1_000_000),
+        user_id=USER,
+        booked=True,
+        notional_micros=500_000,
+        fee_micros=0,
+        price_micros=500_000,
+        role=Role.MAKER,
+        log_index=number,
+        block_number=block,
+        block_hash="0xb",
+        event_time=NOON,
+        seen_at=NOON,
+        removed=False,
+        wire={},
+    )
+
+
+class FakeEvents:
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.rows: list[RowSighting] = []
+        self.poison: int | None = None
+        self.outages = 0
+        self.waiting: set[str] = set()
+
+    async def record(
+        self, logs: Sequence[LogSighting], rows: Sequence[RowSighting] = (), facts: Sequence[FactSighting] = ()
+    ) -> Recorded:
+        if self.outages:
+            self.outages -= 1
+            raise Unavailable("postgres is away")
+        if self.poison in [each.log_index for each in logs]:
+            raise SQLAlchemyError("no")
+        if self.poison in [int(each.key.tx_hash, 16) for each in rows]:
+            raise SQLAlchemyError("no")
+        self.batches.append([each.log_index for each in logs])
+        self.rows += rows
+        return Recorded(waiting=self.waiting)
+
+
+async def test_logs_that_arrive_together_are_one_batch() -> None:
+    events = FakeEvents()
+    intake = Intake(events, lambda recorded: None, lambda: NOON)
+    for number in range(3):
+        await intake.put(log(number, block=number))
+    async with running(intake.run()):
+        await intake.settle()
+    assert events.batches == [[0, 1, 2]]
+    assert intake.block_committed == 2
+
+
+async def test_an_outage_of_postgres_loses_no_log() -> None:
+    events = FakeEvents()
+    events.outages = 1
+    intake = Intake(events, lambda recorded: None, lambda: NOON)
+    await intake.put(log(1))
+    async with running(intake.run()):
+        await intake.settle()
+    assert events.batches == [[1]]
+
+
+async def test_a_log_postgres_refuses_costs_only_itself() -> None:
+    events = FakeEvents()
+    events.poison = 2
+    intake = Intake(events, lambda recorded: None, lambda: NOON)
+    for number in (1, 2, 3):
+        await intake.put(log(number))
+    async with running(intake.run()):
+        await intake.settle()
+    assert events.batches == [[1], [3]]
+
+
+def listing(*transactions: int) -> ActivityListing:
+    rows = [
+        decode_activity_row(
+            {
+                "proxy_wallet": WALLET,
+                "timestamp": int(NOON.timestamp()),
+                "type": "TRADE",
+                "size": 1,
+                "usdc_size": Decimal("0.5"),
+                "price": Decimal("0.5"),
+                "transaction_hash": f"0x{number:064x}",
+                "token_id": "7",
+                "side": "BUY",
+                "condition_id": "0xc",
+            },
+            WALLET,
+        )
+        for number in transactions
+    ]
+    return ActivityListing(WALLET, None, tuple(rows), (), 1)  # type: ignore[arg-type]  # none is unreadable
+
+
+async def test_a_listing_seen_before_is_not_recorded_again_unless_a_row_must_wait() -> None:
+    events = FakeEvents()
+    intake = Intake(events, lambda recorded: None, lambda: NOON)
+    follow = Follow(WALLET, USER, NOON)
+    assert await intake.record_listing(listing(1, 2), follow) == 2
+    assert await intake.record_listing(listing(1, 2, 3), follow) == 1
+    assert await intake.record_listing(listing(3, 3), follow) == 2
+    events.waiting = {f"0x{4:064x}"}
+    assert await intake.record_listing(listing(4), follow) == 1
+    assert await intake.record_listing(listing(4), follow) == 1
+
+
+async def test_a_row_postgres_refuses_costs_only_its_transaction_and_is_tried_again() -> None:
+    events = FakeEvents()
+    events.poison = 2
+    intake = Intake(events, lambda recorded: None, lambda: NOON)
+    follow = Follow(WALLET, USER, NOON)
+    await intake.record_listing(listing(1, 2, 3), follow)
+    assert [int(row.key.tx_hash, 16) for row in events.rows] == [1, 3]
+    events.poison = None
+    assert await intake.record_listing(listing(1, 2, 3), follow) == 1
+
+
+async def test_a_transaction_taken_back_is_looked_at_afresh() -> None:
+    events = FakeEvents()
+    intake = Intake(events, lambda recorded: None, lambda: NOON)
+    follow = Follow(WALLET, USER, NOON)
+    await intake.record_listing(listing(1), follow)
+    intake._take_in(Recorded(reversed=[fill(1)]))
+    assert await intake.record_listing(listing(1), follow) == 1
+
+
+def test_parts_of_a_listing_never_cut_a_transaction() -> None:
+    rows, facts = read_listing(listing(1, 2, 1, 2, 3).rows, (), Follow(WALLET, USER, NOON), NOON)
+    found = [[row.key.tx_hash[-1] for row in part] for part, _ in parts(rows, facts, 1)]
+    assert found == [["1", "1"], ["2", "2"], ["3"]]
+
+
+def test_only_what_moves_positions_is_told_of_other_rows() -> None:
+    told = {kind for kind in EventKind if kind in {"SPLIT", "MERGE", "REDEEM", "CONVERSION"}}
+    from services.ingest.core.sightings import POSITION_TYPES
+
+    assert told == POSITION_TYPES
