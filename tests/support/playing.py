@@ -18,7 +18,8 @@ SPEED: Final = 8
 DRAIN_SECONDS: Final = 420.0
 POLL_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 60.0
-SERVICES: Final = ("sandbox", "ingest", "grouper", "simulator-user", "simulator-global", "ledger", "pricer", "ui")
+
+FALL: Final = '"event":"process_failed"'
 
 
 def command(*arguments: object) -> list[str]:
@@ -93,6 +94,11 @@ class Play:
             done = self.run("export", kind, "--out", self._exports / f"{kind}.jsonl")
             assert done.returncode == 0, f"export {kind}: {done.stderr}"
         return self._exports
+
+    def failures(self) -> list[str]:
+        """Return what the logs say of processes that ended by an error of their own."""
+        logs = sorted((self.data_dir / "logs").glob("*.log"))
+        return [line for log in logs for line in log.read_text(errors="replace").splitlines() if FALL in line]
 
     def stop(self) -> None:
         """Stop the stack if it still runs."""

@@ -16,7 +16,7 @@ from services.cli.stack.ports import check_requested, free_port, is_free
 from services.cli.stack.programs import POSTGRES, VALKEY, Plan, environment, port_names
 from services.cli.stack.supervisor import Launch, write_configuration
 
-RPC_VARIABLE = "SHADOWBOOK_RPC_WS_URL"
+RPC_VARIABLE, PUBLIC_URL_VARIABLE = "SHADOWBOOK_RPC_WS_URL", "PUBLIC_URL"
 DASHBOARD_PORT_PREFERRED = 8787
 
 
@@ -120,4 +120,10 @@ def _sandbox_variables(data_dir: DataDir, market: Market, faults: Path | None) -
 
 
 def _ui_variables(data_dir: DataDir, memory: Memory, secrets: Mapping[str, Any]) -> dict[str, str]:
-    return {"SHADOWBOOK_PORT": str(memory.ports["dashboard"]), "SHADOWBOOK_STORAGE_SECRET": secrets["ui"]["storage"]}
+    values = {
+        "SHADOWBOOK_PORT": str(memory.ports["dashboard"]),
+        "SHADOWBOOK_STORAGE_SECRET": secrets["ui"]["storage"],
+        "NICEGUI_STORAGE_PATH": str(data_dir.root / "ui"),  # its own default is a folder in the checkout
+    }
+    public_url = os.environ.get(PUBLIC_URL_VARIABLE)
+    return values | ({PUBLIC_URL_VARIABLE: public_url} if public_url else {})

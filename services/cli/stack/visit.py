@@ -25,6 +25,7 @@ from services.cli.stack.data_dir import (
 from services.cli.stack.endpoints import Endpoints, endpoints
 from services.cli.stack.places import PostgresPlace, postgres_place
 from services.cli.stack.ports import free_port, is_free
+from services.cli.stack.supervisor import Supervisor
 
 TURN_TIMEOUT_SECONDS = 120.0
 TURN_INTERVAL_SECONDS = 0.1
@@ -84,6 +85,7 @@ def clear_leftovers(data_dir: DataDir, memory: Memory, place: PostgresPlace, *, 
     """End what an earlier, killed run left behind; returns how many processes that were. Needs the lock."""
     found = leftovers.processes_of(memory.stack_id, stack_signs(data_dir, place))
     leftovers.end(found, grace_seconds=grace_seconds)
+    Supervisor(data_dir, memory.stack_id).clear_socket()
     (place.data / "postmaster.pid").unlink(missing_ok=True)  # its number may be another process's by now
     return len(found)
 
