@@ -1,0 +1,248 @@
+"""Composition root of a simulator: the only place that constructs."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from libs.common.bus import Bus
+from libs.common.bus.limiter import RedisTokenBucket
+from libs.common.bus.streams import ATTEMPTS_DECIDED, CONFIG_CHANGED, CONTROL_CHANGED, GROUPS_CLOSED
+from libs.common.db.checkpoints import beat
+from libs.common.db.dead_letters import PostgresDeadLetters
+from libs.common.db.engine import is_outage, make_engine
+from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.kinds import Scope
+from libs.common.messages import AttemptDecided, GroupClosed
+from libs.common.observability.health import Health
+from libs.common.observability.http import serve_http
+from libs.common.observability.metrics import BusMetrics
+from libs.common.upstream.clob import ClobClient
+from libs.common.upstream.gateway import Gateway, Patience
+from services.simulator.announcing import Announcer
+from services.simulator.books import BookDesk
+from services.simulator.core.facts import Group
+from services.simulator.core.rules import Rules
+from services.simulator.deciding import Decider
+from services.simulator.handlers import on_config_changed, on_control_changed, on_groups_closed
+from services.simulator.scheduler import FAILURES_MAX, Scheduler
+from services.simulator.settings import Settings
+from services.simulator.store.books import BookStore
+from services.simulator.store.configs import ConfigStore, CurrentRules
+from services.simulator.store.groups import GroupStore
+from services.simulator.store.session import BEGINNING
+
+SERVICE: Final = "simulator"
+CONSUMERS: Final = {Scope.EXEC_USER: "simulator-user", Scope.EXEC_GLOBAL: "simulator-global"}
+CLAIM_AFTER_SECONDS: Final = {Scope.EXEC_USER: 0.0, Scope.EXEC_GLOBAL: 0.06}
+"""The user scope fetches books; the global one steps in where it does not."""
+SWEEP_OLDER_THAN: Final = timedelta(seconds=30)
+SWEEP_REACH: Final = timedelta(hours=6)
+"""Regular sweeps look back this far; the look at start goes to the beginning."""
+START_BATCH: Final = 20_000
+POOL_SIZE: Final = 5
+CLOB_PATIENCE: Final = Patience(attempts=2, connect_seconds=1, read_seconds=2)
+"""A book must come while the decision waits for it."""
+
+_log = structlog.get_logger()
+
+
+def closed(group: Group) -> GroupClosed:
+    """Return the message that announced a group."""
+    return GroupClosed(
+        group_id=group.id,
+        kind=group.kind,
+        user_id=group.user_id,
+        occurred_at=group.first_event_time,
+        observed_at=group.closed_at,
+    )
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run one simulator until `stop`."""
+    simulator = _Simulator(settings)
+    serve_http(simulator.health, settings.http_port)
+    try:
+        await simulator.run(stop)
+    finally:
+        await simulator.close()
+
+
+class _Simulator:
+    """The parts of one process, and what runs beside its scheduler."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._scope, self._consumer = settings, settings.scope, CONSUMERS[settings.scope]
+        redis_url = settings.redis_url.get_secret_value()
+        self._engine = make_engine(
+            settings.database_url.get_secret_value(), application=settings.instance, pool_size=POOL_SIZE
+        )
+        self.health = Health(SERVICE, settings.instance)
+        self.health.require("scheduler", within_seconds=15)
+        self.health.set_detail("scope", settings.scope.value)
+        self._bus = Bus(
+            redis_url,
+            service=SERVICE,
+            instance=settings.instance,
+            dead_letters=PostgresDeadLetters(self._engine),
+            health=self.health,
+            metrics=BusMetrics(),
+            is_outage=is_outage,
+        )
+        self._bucket = RedisTokenBucket(redis_url)
+        self._clob = Gateway(settings.clob_url, "clob", self._bucket, patience=CLOB_PATIENCE)
+        self._configs = ConfigStore(self._engine)
+        self._groups = GroupStore(self._engine, self._scope, self._consumer)
+        self._rules = CurrentRules({})
+        self._config_changed = asyncio.Event()
+        self._announcer = Announcer(self._scope, self._publish)
+        self._books = BookStore(self._engine, settings.instance)
+        self._desk = BookDesk(
+            ClobClient(self._clob),
+            self._books,
+            self._books_settled,
+            now=_now,
+            claim_after_seconds=CLAIM_AFTER_SECONDS[self._scope],
+            patience_seconds=settings.book_patience_seconds,
+        )
+        self._scheduler = self._make_scheduler()
+        self._consume()
+
+    def _make_scheduler(self) -> Scheduler:
+        settings = self._settings
+        decider = Decider(
+            self._engine,
+            self._books,
+            self._configs,
+            scope=self._scope,
+            consumer=self._consumer,
+            seed=settings.seed,
+            now=_now,
+        )
+        return Scheduler(
+            decider,
+            scope=self._scope,
+            seed=settings.seed,
+            chunk_max=settings.groups_per_chunk_max,
+            rules_for=self._rules_for,
+            want_books=self._desk.want,
+            announce=self._announcer.decided,
+            give_up=self._give_up,
+            now=_now,
+            is_outage=is_outage,
+        )
+
+    def _consume(self) -> None:
+        bus, consumer = self._bus, self._consumer
+        handle = on_groups_closed(self._groups, self._scheduler.wait_for, self._announcer.again)
+        bus.consume(GROUPS_CLOSED, consumer, handle, batch_max=500)
+        bus.consume(CONFIG_CHANGED, consumer, on_config_changed(self._config_changed.set))
+        bus.consume(CONTROL_CHANGED, consumer, on_control_changed(self._scheduler.look))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take up what former lives left, then listen and decide until `stop`."""
+        settings = self._settings
+        async with asyncio.TaskGroup() as tasks:
+            beating = beat(self._engine, SERVICE, settings.instance, settings.http_port, self.health.snapshot)
+            background = [tasks.create_task(beating), tasks.create_task(self._desk.run())]
+            try:
+                await _until_up(self._merge, stop)
+                await _until_up(self._take_up, stop)
+                await self._bus.start()
+                background += [tasks.create_task(self._watch_config()), tasks.create_task(self._sweep())]
+                await self._scheduler.run(stop, lambda: self.health.progress("scheduler"))
+            finally:
+                await self._bus.stop()
+                for task in background:
+                    task.cancel()
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        await self._clob.close()
+        await self._bucket.close()
+        await self._engine.dispose()
+
+    def _rules_for(self, user_id: UUID) -> Rules:
+        return self._rules.of(user_id)
+
+    def _books_settled(self, group_ids: Sequence[UUID]) -> None:
+        self._scheduler.books_settled(group_ids)
+
+    async def _publish(self, messages: Sequence[AttemptDecided]) -> None:
+        await self._bus.publish(ATTEMPTS_DECIDED, messages)
+
+    async def _give_up(self, group: Group, error: Exception) -> None:
+        await self._bus.give_up(GROUPS_CLOSED, self._consumer, closed(group), error, attempts=FAILURES_MAX + 1)
+
+    async def _take_up(self) -> None:
+        """Let the groups wait that former lives left undecided."""
+        found = await self._groups.missing(BEGINNING, _now(), START_BATCH)
+        self._scheduler.wait_for(found)
+        if found:
+            _log.info("undecided_groups_taken_up", groups=len(found))
+
+    async def _merge(self) -> None:
+        """Merge what was set into versions, and learn which are in force."""
+        try:
+            if written := await self._configs.merge():
+                _log.info("config_merged", versions=written)
+            self.health.set_fault("config", None)
+        except Rejected as error:
+            _log.error("config_rejected", error=str(error))
+            self.health.set_fault("config", str(error)[:300])
+        self._rules = await self._configs.current()
+
+    async def _watch_config(self) -> None:
+        """Merge on every change, and regularly should a message be lost; forever."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.config_seconds):
+                    await self._config_changed.wait()
+            self._config_changed.clear()
+            await _unless_away(self._merge())
+
+    async def _sweep(self) -> None:
+        """Refill the stream with groups that nobody decided, and send kept announcements; forever."""
+
+        async def rows(limit: int) -> list[GroupClosed]:
+            now = _now()
+            return [
+                closed(each) for each in await self._groups.missing(now - SWEEP_REACH, now - SWEEP_OLDER_THAN, limit)
+            ]
+
+        while True:
+            await asyncio.sleep(self._settings.sweep_seconds)
+            await _unless_away(self._announcer.flush())
+            await _unless_away(self._bus.sweep(GROUPS_CLOSED, self._consumer, rows))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _until_up(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Do something that needs the database, as soon as it is there."""
+    while not stop.is_set():
+        if await _unless_away(work()):
+            return
+        await asyncio.sleep(1)
+
+
+async def _unless_away(work: Awaitable[object]) -> bool:
+    """Do something unless the database or Redis is away; return whether it was done."""
+    try:
+        await work
+    except Unavailable as error:
+        _log.warning("work_waits", error=str(error)[:200])
+        return False
+    except (SQLAlchemyError, OSError) as error:
+        if not is_outage(error):
+            raise
+        _log.warning("work_waits", error=str(error)[:200])
+        return False
+    return True

@@ -1,0 +1,226 @@
+"""One portfolio as decisions see it: loaded once, then carried forward in memory from decision to decision.
+
+Exposure is the sum of floor(shares * mark), own cost where never marked; both outcomes of a condition add. In
+EXEC_GLOBAL each position belongs to the source users it was copied from.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from libs.common.domain.kinds import GroupKind, Scope, Side
+from libs.common.domain.money import MICROS
+from services.simulator.core.facts import Group, MarketView, Order, PortfolioView
+
+
+@dataclass(slots=True)
+class Holding:
+    """An open position; `mark_micros` is None where the asset was never marked."""
+
+    condition_id: str | None
+    share_micros: int = 0
+    cost_micros: int = 0
+    mark_micros: int | None = None
+    sources: dict[UUID, int] = field(default_factory=dict)
+    """Open shares by source user; EXEC_GLOBAL only."""
+
+    @property
+    def value_micros(self) -> int:
+        """Return shares at the mark, rounded down, or their cost."""
+        return self.cost_micros if self.mark_micros is None else self.share_micros * self.mark_micros // MICROS
+
+    def value_of(self, share_micros: int) -> int:
+        """Return the part of the value that `share_micros` of the shares are, rounded down."""
+        if self.mark_micros is not None:
+            return share_micros * self.mark_micros // MICROS
+        return self.cost_micros * share_micros // self.share_micros if self.share_micros else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Equity at the start of a day or week, and net flows since."""
+
+    equity_micros: int | None
+    flows_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """What an executed attempt did, as far as a portfolio feels it. `legs` are the assets of a SPLIT or MERGE."""
+
+    kind: GroupKind
+    side: Side | None
+    condition_id: str | None
+    asset_id: str | None
+    legs: tuple[str, ...]
+    source: UUID
+    share_micros: int
+    notional_micros: int
+    fee_micros: int
+
+
+BookSide = tuple[str, str, Side | None]
+"""Asset, book hash, and the side of ours that takes from it."""
+
+
+class PortfolioState:
+    """The portfolio under its row lock; `apply` after each EXECUTE, `decided` after each decision."""
+
+    def __init__(
+        self,
+        id: UUID,  # noqa: A002  the row's own name
+        scope: Scope,
+        cash_micros: int,
+        net_flows_micros: int,
+        day: Start,
+        week: Start,
+        peak_equity_micros: int | None,
+        drawdown_tripped: bool,
+        seq: int,
+        last_order: Order | None,
+        follow_order: Sequence[UUID] = (),
+    ) -> None:
+        self.id, self.scope = id, scope
+        self.cash_micros, self.net_flows_micros = cash_micros, net_flows_micros
+        self.day, self.week = day, week
+        self.peak_equity_micros, self.drawdown_tripped = peak_equity_micros, drawdown_tripped
+        self.seq, self.last_order = seq, last_order
+        self.taken: defaultdict[BookSide, dict[int, int]] = defaultdict(dict)
+        self._follow_rank = {user: rank for rank, user in enumerate(follow_order)}
+        self._holdings: dict[str, Holding] = {}
+        self._marks: Mapping[str, int] = {}
+        self._total = 0
+        self._by_condition: defaultdict[str | None, int] = defaultdict(int)
+        self._by_user: defaultdict[UUID, int] = defaultdict(int)
+
+    def load(self, holdings: Mapping[str, Holding], marks: Mapping[str, int]) -> None:
+        """Take over posted positions; `marks` covers whatever may be bought, too."""
+        self._marks = marks
+        self._holdings = dict(holdings)
+        for holding in self._holdings.values():
+            self._count(holding, 1)
+
+    @property
+    def equity_micros(self) -> int:
+        """Return cash plus positions."""
+        return self.cash_micros + self._total
+
+    def held(self, asset_id: str | None) -> int:
+        """Return the shares of an asset."""
+        holding = self._holdings.get(asset_id or "")
+        return holding.share_micros if holding else 0
+
+    def view(
+        self, group: Group, market: MarketView | None, book_hash: str | None, shadow_held: int | None
+    ) -> PortfolioView:
+        """Return what a decision on `group` sees."""
+        legs = market.asset_ids if market else (group.asset_id,) if group.asset_id else ()
+        holdings = [self._holdings.get(asset) for asset in legs]
+        shares = tuple(holding.share_micros if holding else 0 for holding in holdings)
+        held = self.held(group.asset_id) if group.kind is GroupKind.TRADE else min(shares, default=0)
+        condition = market.condition_id if market else group.condition_id
+        taken = self.taken.get((group.asset_id or "", book_hash or "", group.side)) if book_hash else None
+        equity = self.equity_micros
+        return PortfolioView(
+            cash_micros=self.cash_micros,
+            equity_micros=equity,
+            exposure_total_micros=self._total,
+            exposure_market_micros=self._by_condition.get(condition, 0),
+            exposure_user_micros=self._by_user.get(group.user_id, 0)
+            if self.scope is Scope.EXEC_GLOBAL
+            else self._total,
+            held_share_micros=held,
+            leg_share_micros=shares,
+            leg_cost_micros=tuple(holding.cost_micros if holding else 0 for holding in holdings),
+            day_start_equity_micros=self.day.equity_micros,
+            day_flows_micros=self.day.flows_micros,
+            week_start_equity_micros=self.week.equity_micros,
+            week_flows_micros=self.week.flows_micros,
+            peak_equity_micros=equity if self.peak_equity_micros is None else max(self.peak_equity_micros, equity),
+            drawdown_tripped=self.drawdown_tripped,
+            net_flows_micros=self.net_flows_micros,
+            taken=tuple(sorted(taken.items())) if taken else (),
+            shadow_held_micros=shadow_held,
+        )
+
+    def decided(self, group: Group, view: PortfolioView, drawdown_tripped: bool) -> tuple[int, bool]:
+        """Count a decision; return its `seq` and whether it came out of order."""
+        late = self.last_order is not None and group.order < self.last_order
+        if not late:
+            self.last_order = group.order
+        self.seq += 1
+        self.peak_equity_micros = view.peak_equity_micros
+        self.drawdown_tripped = drawdown_tripped
+        return self.seq, late
+
+    def apply(self, trade: Trade) -> None:
+        """Post an executed attempt: cash, shares, cost and sources move as the ledger will move them."""
+        if trade.kind is GroupKind.TRADE:
+            if trade.asset_id is None:
+                raise ValueError(f"expected a TRADE with an asset, got {trade}")
+            buying = trade.side is Side.BUY
+            self.cash_micros += (-trade.notional_micros if buying else trade.notional_micros) - trade.fee_micros
+            shares = trade.share_micros if buying else -trade.share_micros
+            self._move(trade.asset_id, trade.condition_id, shares, trade.notional_micros, trade.source)
+            return
+        sign = 1 if trade.kind is GroupKind.SPLIT else -1
+        self.cash_micros -= sign * trade.notional_micros
+        half = trade.share_micros // 2
+        for asset, cost in zip(trade.legs, (trade.share_micros - half, half), strict=False):
+            self._move(asset, trade.condition_id, sign * trade.share_micros, cost, trade.source)
+
+    def take(self, side: BookSide, fills: Iterable[tuple[int, int]]) -> None:
+        """Remember what was taken of a book version, as (price, shares)."""
+        taken = self.taken[side]
+        for price, shares in fills:
+            taken[price] = taken.get(price, 0) + shares
+
+    def _move(self, asset: str, condition: str | None, shares: int, cost: int, source: UUID) -> None:
+        holding = self._holdings.get(asset)
+        if holding is None:
+            holding = self._holdings[asset] = Holding(condition, mark_micros=self._marks.get(asset))
+        else:
+            self._count(holding, -1)
+        if holding.condition_id is None:
+            holding.condition_id = condition
+        if self.scope is Scope.EXEC_GLOBAL:
+            holding.sources = attribute(holding.sources, shares, source, self._follow_rank)
+        if shares >= 0:
+            holding.cost_micros += cost
+        elif holding.share_micros:
+            sold = min(-shares, holding.share_micros)
+            holding.cost_micros -= holding.cost_micros * sold // holding.share_micros
+        holding.share_micros += shares
+        self._count(holding, 1)
+
+    def _count(self, holding: Holding, sign: int) -> None:
+        value = sign * holding.value_micros
+        self._total += value
+        self._by_condition[holding.condition_id] += value
+        for user, shares in holding.sources.items():
+            self._by_user[user] += sign * holding.value_of(shares)
+
+
+def attribute(
+    sources: Mapping[UUID, int], shares: int, source: UUID, follow_rank: Mapping[UUID, int]
+) -> dict[UUID, int]:
+    """Return open shares by source user after `shares` were gained by `source` or lost by all, pro rata.
+
+    What rounding leaves over goes by largest remainder, ties to who was followed first.
+    """
+    found = dict(sources)
+    total = sum(found.values())
+    if shares >= 0:
+        found[source] = found.get(source, 0) + shares
+        return found
+    lost = min(-shares, total)
+    if lost <= 0:
+        return found
+    parts = {user: divmod(open_shares * lost, total) for user, open_shares in found.items()}
+    left_over = lost - sum(whole for whole, _ in parts.values())
+    last = len(follow_rank)
+    ranked = sorted(parts, key=lambda user: (-parts[user][1], follow_rank.get(user, last), user))
+    for place, user in enumerate(ranked):
+        found[user] -= parts[user][0] + (1 if place < left_over else 0)
+    return {user: open_shares for user, open_shares in found.items() if open_shares}

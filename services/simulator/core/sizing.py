@@ -1,0 +1,104 @@
+"""How much to copy: target notional, clamps, and the shares a reduction may use (SPEC section 5, "Sizing")."""
+
+from dataclasses import dataclass
+
+from libs.common.domain.kinds import GroupKind, Side
+from libs.common.domain.reasons import Reason
+from services.simulator.core.facts import Group, PortfolioView
+from services.simulator.core.outcome import Check
+from services.simulator.core.rules import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The target, and for a SELL the shares it may use; a failed check leaves what would have been tried."""
+
+    target_micros: int
+    share_cap_micros: int | None
+    failures: tuple[Reason, ...]
+    checks: tuple[Check, ...]
+
+
+def size(group: Group, view: PortfolioView, rules: Rules) -> Size:
+    """Return the size of our order for `group`."""
+    if group.kind is GroupKind.TRADE:
+        if group.side is Side.BUY:
+            return _buy(group, view, rules)
+        return _sell(group, view, rules)
+    return _pair(group, view, rules)
+
+
+def _clamped(group: Group, view: PortfolioView, rules: Rules) -> tuple[int, Check]:
+    """Return the clamped target; where no amount satisfies minimum and maximum, what the maximum leaves of it."""
+    raw = rules.copy.floor_of(group.notional_micros)
+    most = min(rules.max_trade, rules.max_trade_of_equity.floor_of(view.equity_micros))
+    if rules.user_max_trade is not None:
+        most = min(most, rules.user_max_trade)
+    numbers = {"copied": raw, "maximum": most}
+    if most < rules.min_trade or (raw < rules.min_trade and not rules.clamps_up):
+        return max(0, min(raw, most)), ("size.minimum", False, numbers, rules.min_trade, Reason.BELOW_MIN_NOTIONAL)
+    target = min(max(raw, rules.min_trade), most)
+    if target <= 0:
+        return 0, ("size.minimum", False, numbers, rules.min_trade, Reason.BELOW_MIN_NOTIONAL)
+    return target, ("size.minimum", True, numbers, rules.min_trade, None)
+
+
+def _buy(group: Group, view: PortfolioView, rules: Rules) -> Size:
+    target, minimum = _clamped(group, view, rules)
+    if target < rules.min_marketable:
+        marketable = ("size.marketable", False, target, rules.min_marketable, Reason.BELOW_MIN_NOTIONAL)
+        return Size(target, None, (Reason.BELOW_MIN_NOTIONAL,), (minimum, marketable))
+    failures = (Reason.BELOW_MIN_NOTIONAL,) if minimum[1] is False else ()
+    return Size(target, None, failures, (minimum, ("size.marketable", True, target, rules.min_marketable, None)))
+
+
+def _sell(group: Group, view: PortfolioView, rules: Rules) -> Size:
+    """Cap the target by the worth, at their average price, of the shares held.
+
+    PROPORTIONAL sells the fraction of our position that they sold of theirs, without clamps; a position of theirs that
+    is not known, or smaller than what they sold, counts as sold whole.
+    """
+    held = view.held_share_micros
+    failures: list[Reason] = []
+    checks: list[Check] = []
+    if rules.sells_proportionally:
+        theirs = max(view.shadow_held_micros or 0, group.share_micros)
+        cap = held * group.share_micros // theirs
+        target = _worth(cap, group)
+        checks.append(("size.proportion", True, group.share_micros, theirs, None))
+    else:
+        target, minimum = _clamped(group, view, rules)
+        if minimum[1] is False:
+            failures.append(Reason.BELOW_MIN_NOTIONAL)
+        checks.append(minimum)
+        cap = held
+        target = min(target, _worth(cap, group))
+    if held <= 0:
+        failures.append(Reason.NO_POSITION)
+    checks.append(("size.position", held > 0, held, 0, None if held > 0 else Reason.NO_POSITION))
+    return Size(target, cap, tuple(failures), tuple(checks))
+
+
+def _worth(share_micros: int, group: Group) -> int:
+    return share_micros * group.notional_micros // group.share_micros
+
+
+def _pair(group: Group, view: PortfolioView, rules: Rules) -> Size:
+    """SPLIT goes as far as cash allows, MERGE as far as the smaller leg does; neither knows minimum or maximum."""
+    copied = rules.copy.floor_of(group.share_micros)
+    failures: list[Reason] = []
+    checks: list[Check] = []
+    if copied <= 0:
+        failures.append(Reason.BELOW_MIN_NOTIONAL)
+    checks.append(
+        ("size.minimum", copied > 0, {"copied": copied}, 1, None if copied > 0 else Reason.BELOW_MIN_NOTIONAL)
+    )
+    if group.kind is GroupKind.SPLIT:
+        return Size(
+            min(copied, view.cash_micros) if view.cash_micros > 0 else copied, None, tuple(failures), tuple(checks)
+        )
+    held = view.held_share_micros
+    if held <= 0:
+        failures.append(Reason.NO_POSITION_TO_MERGE)
+    checks.append(("size.position", held > 0, held, 0, None if held > 0 else Reason.NO_POSITION_TO_MERGE))
+    return Size(min(copied, max(0, held)), None, tuple(failures), tuple(checks))

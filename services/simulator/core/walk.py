@@ -1,0 +1,112 @@
+"""One side of a book as an order meets it: the limit, the band within it, and the walk in whole lots."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from libs.common.domain.book import Book, Level
+from libs.common.domain.money import LOT_SHARE_MICROS, MICROS
+from services.simulator.core.outcome import LevelFill
+
+_LOT_SCALE: Final = LOT_SHARE_MICROS
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Furthest acceptable price by each bound, whole micros inside the exact one; None where it does not exist."""
+
+    by_reference: int | None
+    by_mid: int | None
+
+    def limit(self, buying: bool) -> int | None:
+        """Return the tighter bound."""
+        if self.by_reference is None or self.by_mid is None:
+            return self.by_mid if self.by_reference is None else self.by_reference
+        return min(self.by_reference, self.by_mid) if buying else max(self.by_reference, self.by_mid)
+
+
+def bounds(notional: int, shares: int, mid: int | None, worse: int, chase: int, buying: bool) -> Bounds:
+    """Return the bounds around their average price (`notional / shares`, exact) and around the book's midpoint."""
+    by_mid = None if mid is None else mid + chase if buying else mid - chase
+    if shares <= 0:
+        return Bounds(None, by_mid)
+    if buying:
+        return Bounds(notional * MICROS // shares + worse, by_mid)
+    return Bounds(-(-notional * MICROS // shares) - worse, by_mid)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The levels within the limit net of what the portfolio took, their notional and their whole lots."""
+
+    levels: tuple[tuple[int, int, int], ...]
+    """(level, price, shares left), best first."""
+    notional_micros: int
+    lots: int
+
+
+def band(levels: tuple[Level, ...], limit: int | None, taken: Mapping[int, int], buying: bool) -> Band:
+    """Return what `levels` offer up to `limit` (None: everything)."""
+    found: list[tuple[int, int, int]] = []
+    notional = lots = 0
+    for index, level in enumerate(levels):
+        price = level.price_micros
+        if limit is not None and (price > limit if buying else price < limit):
+            break
+        shares = level.share_micros
+        if taken:
+            shares = max(0, shares - taken.get(price, 0))
+        notional += price * shares // MICROS
+        lots += shares // _LOT_SCALE
+        found.append((index, price, shares))
+    return Band(tuple(found), notional, lots)
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What an order fills. `exhausted`: limit or liquidity ended it, not target, holding or lot rounding."""
+
+    fills: tuple[LevelFill, ...]
+    share_micros: int
+    notional_micros: int
+    exhausted: bool
+
+
+def walk(offered: Band, target: int, held: int | None, buying: bool) -> Walked:
+    """Take whole lots best first while cumulative notional <= `target` and, where given, shares <= `held`.
+
+    A level's notional is rounded against us: up for BUY, down for SELL.
+    """
+    fills: list[LevelFill] = []
+    spent = taken = 0
+    for index, price, shares in offered.levels:
+        lots = available = shares // LOT_SHARE_MICROS
+        left = target - spent
+        scaled = left * MICROS if buying else (left + 1) * MICROS - 1
+        lots = min(lots, scaled // (price * LOT_SHARE_MICROS)) if left >= 0 else 0
+        if held is not None:
+            lots = min(lots, (held - taken) // LOT_SHARE_MICROS)
+        if lots > 0:
+            size = lots * LOT_SHARE_MICROS
+            notional = -(-price * size // MICROS) if buying else price * size // MICROS
+            fills.append(LevelFill(index, price, size, notional))
+            spent += notional
+            taken += size
+        if lots < available:
+            return Walked(tuple(fills), taken, spent, exhausted=False)
+    return Walked(tuple(fills), taken, spent, exhausted=not _is_full(fills, spent, taken, target, held, buying))
+
+
+def _is_full(fills: list[LevelFill], spent: int, taken: int, target: int, held: int | None, buying: bool) -> bool:
+    """Tell whether not even one more lot at the last price would have fitted."""
+    if held is not None and held - taken < LOT_SHARE_MICROS:
+        return True
+    if not fills:
+        return target <= 0
+    lot = fills[-1].price_micros * LOT_SHARE_MICROS
+    return spent + (-(-lot // MICROS) if buying else lot // MICROS) > target
+
+
+def best(book: Book, buying: bool) -> int | None:
+    """Return the best price of the side an order takes."""
+    return book.best_ask_micros if buying else book.best_bid_micros

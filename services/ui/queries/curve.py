@@ -1,0 +1,119 @@
+"""Equity over time from snapshots: the global portfolio, and the shadows at our copy share."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final, Literal, get_args
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.ui.queries.people import MINUTE, Person, steps
+from services.ui.queries.portfolio import Frozen, GlobalFigures
+
+Range = Literal["1h", "1d", "7d", "30d", "all"]
+RANGES: Final[tuple[Range, ...]] = get_args(Range)
+SPANS: Final[dict[Range, timedelta]] = {
+    "1h": timedelta(hours=1),
+    "1d": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
+POINTS_MAX: Final = 480
+SHADOW_POINTS: Final = 96
+
+_EQUITY: Final = text("""
+SELECT DISTINCT ON (bucket) date_bin(CAST(:every AS interval), at, CAST(:since AS timestamptz)) AS bucket,
+       at, equity_micros, deposits_micros, withdrawals_micros
+FROM portfolio_snapshot
+WHERE portfolio_id = :portfolio AND at >= :since
+ORDER BY bucket, at DESC
+""")
+_BEFORE: Final = text("""
+SELECT equity_micros, deposits_micros, withdrawals_micros
+FROM portfolio_snapshot WHERE portfolio_id = :portfolio AND at < :since ORDER BY at DESC LIMIT 1
+""")
+_SHADOWS: Final = text("""
+SELECT step.n, CAST(round(coalesce(sum(s.pnl * p.share), 0)) AS bigint) AS pnl
+FROM generate_series(0, :points) AS step (n)
+CROSS JOIN unnest(CAST(:portfolios AS uuid[]), CAST(:shares AS numeric[])) AS p (id, share)
+LEFT JOIN LATERAL (SELECT h.equity_micros - h.deposits_micros + h.withdrawals_micros AS pnl
+  FROM portfolio_snapshot h
+  WHERE h.portfolio_id = p.id AND h.at <= CAST(:since AS timestamptz) + step.n * CAST(:every AS interval)
+    - CASE WHEN step.n = :points THEN interval '0' ELSE interval '1 minute' END
+  ORDER BY h.at DESC LIMIT 1) s ON true
+GROUP BY step.n
+ORDER BY step.n
+""")
+
+
+class Point(Frozen):
+    """Equity at a moment; `pnl_micros` leaves out deposits, so a drawdown is never a withdrawal."""
+
+    at: datetime
+    equity_micros: int
+    pnl_micros: int
+
+
+class Curve(Frozen):
+    """One window of the global curve, and the shadows' beside it (deposits + their PnL at our copy share)."""
+
+    range: Range
+    since: datetime
+    until: datetime
+    deposits_micros: int
+    points: tuple[Point, ...]
+    shadows: tuple[Point, ...]
+
+
+def smallest_range(opened_at: datetime, now: datetime) -> Range:
+    """Return the smallest window that holds everything since opening."""
+    return next((name for name, span in SPANS.items() if now - opened_at <= span), "all")
+
+
+async def read_curve(
+    connection: AsyncConnection, figures: GlobalFigures, people: Sequence[Person], wanted: Range, now: datetime
+) -> Curve:
+    """Return the window `wanted`, at most 480 points; it starts at opening when that is later."""
+    since = figures.opened_at if wanted == "all" else max(figures.opened_at, now - SPANS[wanted])
+    since = min(since, now - MINUTE)
+    every = max((now - since) / POINTS_MAX, timedelta(seconds=1))
+    parameters = {"portfolio": figures.portfolio_id, "since": since.replace(second=0, microsecond=0), "every": every}
+    flows = figures.deposits_micros - figures.withdrawals_micros
+    before = (await connection.execute(_BEFORE, parameters)).one_or_none() if since > figures.opened_at else None
+    first = (
+        Point(at=since, equity_micros=flows, pnl_micros=0)
+        if before is None
+        else _point(since, before.equity_micros, before.deposits_micros - before.withdrawals_micros)
+    )
+    points = [first]
+    for row in await connection.execute(_EQUITY, parameters):
+        # A minute's row holds the minute's last value.
+        at = min(max(row.at + MINUTE, since), now)
+        points.append(_point(at, row.equity_micros, row.deposits_micros - row.withdrawals_micros))
+    shadows = await _shadows(connection, people, since, now, flows)
+    return Curve(
+        range=wanted, since=since, until=now, deposits_micros=flows, points=tuple(points), shadows=tuple(shadows)
+    )
+
+
+async def _shadows(
+    connection: AsyncConnection, people: Sequence[Person], since: datetime, now: datetime, flows: int
+) -> list[Point]:
+    followed = [person for person in people if person.shadow_id is not None]
+    if not followed:
+        return []
+    points = steps(now - since, SHADOW_POINTS)
+    every = (now - since) / points
+    parameters = {
+        "portfolios": [person.shadow_id for person in followed],
+        "shares": [person.copy_pct / 100 for person in followed],
+        "since": since,
+        "every": every,
+        "points": points,
+    }
+    rows = await connection.execute(_SHADOWS, parameters)
+    return [_point(since + row.n * every, flows + row.pnl, flows) for row in rows]
+
+
+def _point(at: datetime, equity: int, flows: int) -> Point:
+    return Point(at=at, equity_micros=equity, pnl_micros=equity - flows)

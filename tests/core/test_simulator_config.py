@@ -1,0 +1,112 @@
+"""One schema for every configuration: defaults of the SPEC, names, units, ranges, layers, clear refusals."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from libs.common.domain.config import (
+    GUARDRAIL_FIELDS,
+    SIZING_FIELDS,
+    CopyConfig,
+    document,
+    merge,
+    overrides,
+    read_config_file,
+)
+from libs.common.domain.errors import Rejected
+
+
+def test_the_defaults_are_the_specs() -> None:
+    config = CopyConfig()
+    assert (config.copy_pct, config.max_trade_equity_pct, config.depth_multiple) == (
+        1, Decimal("0.75"), Decimal("1.25"),
+    )  # fmt: skip
+    assert (config.min_trade_notional_micros, config.max_trade_notional_micros) == (5_000_000, 250_000_000)
+    assert (config.decision_latency_ms, config.jitter_ms) == (750, 250)
+    assert (config.daily_loss_limit_pct, config.weekly_loss_limit_pct, config.max_drawdown_limit_pct) == (3, 8, 12)
+
+
+def test_every_setting_belongs_to_one_of_the_two_rows() -> None:
+    assert CopyConfig.model_fields.keys() == SIZING_FIELDS | GUARDRAIL_FIELDS
+    assert not SIZING_FIELDS & GUARDRAIL_FIELDS
+    assert {"copy_pct", "jitter_ms"} <= SIZING_FIELDS
+    assert {"max_spread_micros", "market_blacklist"} <= GUARDRAIL_FIELDS
+
+
+def test_later_layers_win_and_the_rest_is_inherited() -> None:
+    config = merge({"copy_pct": 2, "jitter_ms": 0}, {"COPY_PCT": "0.5%"})
+    assert (config.copy_pct, config.jitter_ms, config.below_min) == (Decimal("0.5"), 0, "CLAMP_UP")
+
+
+def test_a_document_reads_back_as_the_same_configuration() -> None:
+    config = merge(
+        {"depth_multiple": 0.5, "market_blacklist": ["0xb", "0xa"], "user_max_trade_notional_micros": 7_000_000}
+    )
+    assert CopyConfig.model_validate(document(config)) == config
+    assert document(config)["market_blacklist"] == ["0xa", "0xb"]
+
+
+def test_the_specs_own_names_are_accepted() -> None:
+    names = {
+        "COPY_PCT": 2, "MIN_TRADE_NOTIONAL": 6_000_000, "MAX_TRADE_NOTIONAL": 300_000_000, "MIN_MARKETABLE": 2_000_000,
+        "DECISION_LATENCY_MS": 0, "JITTER_MS": 0, "below_min": "SKIP", "sell_sizing": "PROPORTIONAL",
+        "cap_policy": "SHRINK", "depth_multiple": 1, "MAX_TOTAL_EXPOSURE": 50, "DAILY_LOSS_LIMIT": 4,
+    }  # fmt: skip
+    config = merge(names)
+    assert (config.min_trade_notional_micros, config.max_total_exposure_pct) == (6_000_000, 50)
+    assert overrides(names).keys() <= CopyConfig.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"copy_percent": 1}, "unknown setting 'copy_percent'"),
+        ({"copy_pct": 0}, "copy_pct: .*greater than 0"),
+        ({"copy_pct": 101}, "less than or equal to 100"),
+        ({"copy_pct": "much"}, "expected a number, got 'much'"),
+        ({"min_trade_notional_micros": 5.5}, "expected whole micros .1 USDC is 1000000., got the decimal 5.5"),
+        ({"min_trade_notional_micros": 5}, "less than a cent, write 5000000"),
+        ({"min_trade_notional_micros": True}, "micros"),
+        ({"jitter_ms": -1}, "jitter_ms"),
+        ({"max_spread_micros": 1_000_001}, "max_spread_micros"),
+        ({"below_min": "MAYBE"}, "CLAMP_UP"),
+        ({"min_trade_notional_micros": 300_000_000}, "no order could ever be made"),
+        ({"copy_pct": 1, "COPY_PCT": 2}, "set twice"),
+        ({"copy_pct": float("nan")}, "copy_pct"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_what_was_expected(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(Rejected, match=re.compile(complaint, re.DOTALL)):
+        overrides(values)
+
+
+def test_a_file_has_a_global_part_users_and_a_bankroll() -> None:
+    file = read_config_file(
+        {
+            "global": {"sizing": {"copy_pct": 2}, "guardrails": {"max_spread_micros": 30_000}},
+            "users": {"otter": {"max_trade_notional_micros": 3_000_000}},
+            "bankroll_micros": 5_000_000_000,
+        }
+    )
+    assert file.global_values == {"copy_pct": "2", "max_spread_micros": 30_000}
+    assert file.user_values == {"otter": {"max_trade_notional_micros": 3_000_000}}
+    assert file.bankroll_micros == 5_000_000_000
+    assert read_config_file({}).bankroll_micros is None
+    assert read_config_file({"COPY_PCT": 3}).global_values == {"copy_pct": "3"}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ([], "expected a JSON object, got list"),
+        ({"global": 5}, "global: expected a JSON object, got int"),
+        ({"users": {"otter": {"x": 1}}}, "users.otter: unknown setting 'x'"),
+        ({"bankroll_micros": 1.5}, "bankroll_micros: expected whole micros"),
+        ({"wallets": []}, "unknown setting 'wallets'"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_place(content: object, complaint: str) -> None:
+    with pytest.raises(Rejected, match=complaint):
+        read_config_file(content)

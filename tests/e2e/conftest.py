@@ -1,0 +1,61 @@
+"""Plays that several tests look at: those that the collected tests need start together, a few at a time."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.plays import Played, Plays, play_through, with_kills, without_websocket
+from tests.support.tapes import write_tape
+
+TAPES = Path(__file__).parents[3] / "shared" / "tapes"
+
+
+@pytest.fixture(scope="session")
+def short_tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tape of our own."""
+    return write_tape(tmp_path_factory.mktemp("tape"))
+
+
+@pytest.fixture(scope="session")
+def plays(
+    request: pytest.FixtureRequest, short_tape: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Plays]:
+    """Every play that a collected test needs, under way."""
+    needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    known: dict[str, Callable[[Path, Path], Played]] = {
+        "undisturbed": play_through,
+        "unsocketed": without_websocket,
+        "killed": with_kills,
+    }
+    running = Plays()
+    running.ask(
+        (name, partial(play, short_tape, tmp_path_factory.mktemp(name)))
+        for name, play in known.items()
+        if name in needed
+    )
+    for item in request.session.items:
+        name = getattr(item, "callspec", None) and item.callspec.params.get("recorded")  # type: ignore[attr-defined]
+        if name:
+            running.ask([(name, partial(play_through, TAPES / name, tmp_path_factory.mktemp(name)))])
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(plays: Plays) -> Played:
+    """The short tape, played with nothing in its way."""
+    return plays.result("undisturbed")
+
+
+@pytest.fixture(scope="session")
+def unsocketed(plays: Plays) -> Played:
+    """The short tape, played without the node's websocket."""
+    return plays.result("unsocketed")
+
+
+@pytest.fixture(scope="session")
+def killed(plays: Plays) -> Played:
+    """The short tape, played with every service killed once."""
+    return plays.result("killed")
