@@ -7,7 +7,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.common.domain.book import Book
@@ -18,6 +17,7 @@ from services.simulator.core.facts import Group
 from services.simulator.core.outcome import Outcome, check_document
 from services.simulator.core.rules import Rules, compile_rules
 from services.simulator.records import clock_from, market_from, view_from
+from services.simulator.store.recorded import RECORDED
 from services.simulator.store.rows import book_of, group_of
 
 PAGE: Final = 500
@@ -27,27 +27,6 @@ COMPARED: Final = (
     "counterfactual_share_micros", "counterfactual_notional_micros",
 )  # fmt: skip
 
-_RECORDED: Final = text("""
-SELECT g.id, g.kind, g.user_id, g.condition_id, g.asset_id, g.side, g.share_micros, g.usdc_notional_micros,
-       g.reference_price_micros, g.first_event_time, g.first_detect_time, g.first_ordinal, g.closed_at,
-       a.id AS attempt_id, a.scope, a.decision, a.reason_codes, a.inputs, a.checks, a.config_version, a.book_hash,
-       a.best_bid_micros, a.best_ask_micros, a.mid_price_micros, a.limit_price_micros, a.depth_micros,
-       a.target_notional_micros, a.filled_share_micros, a.filled_notional_micros, a.vwap_price_micros, a.fee_micros,
-       a.counterfactual_share_micros, a.counterfactual_notional_micros,
-       e.values AS config, b.timestamp_ms, b.bids, b.asks, b.hash,
-       (SELECT coalesce(jsonb_agg(
-                 jsonb_build_array(f.level, f.price_micros, f.share_micros, f.notional_micros, f.fee_micros)
-                 ORDER BY f.level), '[]')
-        FROM executable_fill f WHERE f.attempt_id = a.id) AS fills
-FROM copy_attempt a
-JOIN event_group g ON g.id = a.group_id
-JOIN followed_user u ON u.id = a.user_id
-JOIN effective_config e ON e.version = a.config_version
-LEFT JOIN book_snapshot b ON b.asset_id = a.asset_id AND b.hash = a.book_hash
-WHERE (CAST(:user AS text) IS NULL OR u.label = :user) AND a.decided_at >= :since
-  AND (a.decided_at, a.id) > (:after, CAST(:after_id AS uuid))
-ORDER BY a.decided_at, a.id LIMIT :page
-""")
 _NO_ID: Final = UUID(int=0)
 
 
@@ -82,7 +61,7 @@ async def replay(connection: AsyncConnection, user: str | None, since: datetime)
     compiled: dict[int, Rules] = {}
     while True:
         parameters = {"user": user, "since": since, "after": after, "after_id": after_id, "page": PAGE}
-        rows = (await connection.execute(_RECORDED, parameters)).mappings().all()
+        rows = (await connection.execute(RECORDED, parameters)).mappings().all()
         for row in rows:
             if row["config_version"] not in compiled:
                 compiled[row["config_version"]] = compile_rules(

@@ -21,11 +21,12 @@ from libs.common.domain.errors import Rejected
 def test_the_defaults_are_the_specs() -> None:
     config = CopyConfig()
     assert (config.copy_pct, config.max_trade_equity_pct, config.depth_multiple) == (
-        1, Decimal("0.75"), Decimal("1.25"),
+        Decimal(1), Decimal("0.75"), Decimal("1.25"),
     )  # fmt: skip
     assert (config.min_trade_notional_micros, config.max_trade_notional_micros) == (5_000_000, 250_000_000)
     assert (config.decision_latency_ms, config.jitter_ms) == (750, 250)
-    assert (config.daily_loss_limit_pct, config.weekly_loss_limit_pct, config.max_drawdown_limit_pct) == (3, 8, 12)
+    losses = (config.daily_loss_limit_pct, config.weekly_loss_limit_pct, config.max_drawdown_limit_pct)
+    assert losses == (Decimal(3), Decimal(8), Decimal(12))
 
 
 def test_every_setting_belongs_to_one_of_the_two_rows() -> None:
@@ -55,7 +56,7 @@ def test_the_specs_own_names_are_accepted() -> None:
         "cap_policy": "SHRINK", "depth_multiple": 1, "MAX_TOTAL_EXPOSURE": 50, "DAILY_LOSS_LIMIT": 4,
     }  # fmt: skip
     config = merge(names)
-    assert (config.min_trade_notional_micros, config.max_total_exposure_pct) == (6_000_000, 50)
+    assert (config.min_trade_notional_micros, config.max_total_exposure_pct) == (6_000_000, Decimal(50))
     assert overrides(names).keys() <= CopyConfig.model_fields.keys()
 
 

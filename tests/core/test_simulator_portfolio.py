@@ -1,6 +1,7 @@
 """A portfolio carried from decision to decision: exposure, cost, sources, order, starts and peak."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from hypothesis import given
@@ -90,10 +91,10 @@ def test_attribution_conserves_shares_and_never_goes_below_zero(shares: Sequence
 def test_running_totals_equal_a_fresh_sum(steps: list[tuple[str, int, int]]) -> None:
     found = state(Scope.EXEC_GLOBAL)
     found.load({}, {YES: usdc("0.37")})
-    for number, (what, shares, cents) in enumerate(steps):
+    for number, (what, wanted, cents) in enumerate(steps):
         side = None if what == "SPLIT" else Side(what)
         held = found.held(YES)
-        shares = min(shares, held) if side is Side.SELL else shares
+        shares = min(wanted, held) if side is Side.SELL else wanted
         kind = GroupKind.SPLIT if side is None else GroupKind.TRADE
         source = (OTTER, HERON)[number % 2]
         notional = shares if side is None else shares * cents // 100
@@ -110,8 +111,6 @@ def test_decisions_are_numbered_and_an_older_group_after_a_younger_one_is_late()
     found = state()
     found.load({}, {})
     view = found.view(GROUP, MARKET, None, None)
-    from dataclasses import replace
-
     younger = replace(GROUP, id=UUID(int=8))
     assert found.decided(younger, view, drawdown_tripped=False) == (1, False)
     assert found.decided(GROUP, view, drawdown_tripped=True) == (2, True)

@@ -16,7 +16,7 @@ from services.ui.parts.words import REASONS
 from services.ui.queries.curve import Curve, Point, smallest_range
 from services.ui.queries.decisions import DecisionRow, ReasonRow, Reasons
 from services.ui.queries.health import Feed, HealthFacts, Process
-from services.ui.queries.overview import Gap, gap_of
+from services.ui.queries.overview import Facts, Gap, gap_of
 from services.ui.queries.people import Person, scaled, steps
 from services.ui.queries.verdict import Waiting, judge
 from services.ui.settings import Settings
@@ -80,7 +80,7 @@ def decision(**more: object) -> DecisionRow:
 
 
 def health(**more: object) -> HealthFacts:
-    services = ("ingest", "grouper", "simulator", "ledger", "pricer", "ui")
+    services = ("ingest", "grouper", "simulator", "ledger", "pricer")
     processes = tuple(
         Process(service=name, instance=f"{name}-0", status="ok", beat_at=NOW, started_at=NOW, faults={})
         for name in services
@@ -166,13 +166,12 @@ def test_every_reason_has_words() -> None:
 
 
 def test_a_label_or_a_title_never_becomes_markup() -> None:
+    skip = ReasonRow(reason=EVIL, skips=1, valued=1, effect_micros=1)
     made = [
         tables.users([person(label=EVIL)]),
         tables.decisions([decision(user=EVIL, question=EVIL, outcome=EVIL)], NOW),
         tables.decisions([decision(decision="SKIP", reasons=(EVIL,), side=EVIL)], NOW),
-        tables.skips(
-            Reasons(days=30, decisions=1, skips=(ReasonRow(reason=EVIL, skips=1, valued=1, effect_micros=1),))
-        ),
+        tables.skips(Reasons(days=30, decisions=1, skips=(skip,))),
         answers.working(judge(health(feed=Feed(state="up", detail=EVIL)), QUIET, NOW, holds=True), NOW, None),
     ]
     for html in made:
@@ -372,5 +371,5 @@ def _reasons() -> Reasons:
     return Reasons(days=30, decisions=0, skips=())
 
 
-def _facts(gap: Gap) -> answers.Facts:
-    return answers.Facts.model_construct(gap=gap, people=(person(),))
+def _facts(gap: Gap) -> Facts:
+    return Facts.model_construct(gap=gap, people=(person(),))  # type: ignore[call-arg]  # the rest is not read

@@ -49,10 +49,10 @@ async def door(
     engine: AsyncEngine | None = None,
     signed_in: bool = True,
     told: list[str] | None = None,
-    **more: Any,
+    public_url: str | None = None,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The web application without pages, as the dashboard's own role."""
-    own = settings(database, redis_url, **more)
+    own = settings(database, redis_url, PUBLIC_URL=public_url)
     sessions = Sessions(own)
 
     async def announce(key: str) -> None:
@@ -204,18 +204,22 @@ async def test_the_token_itself_is_nowhere_in_the_database(database: Database) -
 
 
 @pytest.mark.parametrize(
-    ("client", "headers", "more"),
+    ("client", "headers", "public_url"),
     [
-        (("10.0.0.5", 1), {}, {}),
-        (("127.0.0.1", 1), {"x-forwarded-for": "1.2.3.4"}, {}),
-        (("127.0.0.1", 1), {}, {"PUBLIC_URL": "https://book.example.org"}),
+        (("10.0.0.5", 1), {}, None),
+        (("127.0.0.1", 1), {"x-forwarded-for": "1.2.3.4"}, None),
+        (("127.0.0.1", 1), {}, "https://book.example.org"),
     ],
 )
 async def test_links_are_refused_where_somebody_is_in_between(
-    database: Database, redis_url_for: RedisFor, client: tuple[str, int], headers: dict[str, str], more: dict[str, str]
+    database: Database,
+    redis_url_for: RedisFor,
+    client: tuple[str, int],
+    headers: dict[str, str],
+    public_url: str | None,
 ) -> None:
     link = await new_login_link(database.url(), URL)
-    async with door(database, redis_url_for("ui"), client=client, signed_in=False, **more) as visitor:
+    async with door(database, redis_url_for("ui"), client=client, signed_in=False, public_url=public_url) as visitor:
         assert (await visitor.get(link, headers=headers)).status_code == 403
         answer = await visitor.post("/login", data={"token": link.split("token=")[1]}, headers=headers)
         assert answer.status_code == 403

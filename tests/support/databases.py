@@ -163,11 +163,9 @@ def contained_valkey(passwords: dict[str, str]) -> Iterator[Redis]:
 
 def bus_rules() -> dict[str, str]:
     """Return the ACL rules of each user of the bus."""
-    try:
-        from libs.common.bus import acl
-    except ImportError:
-        return {"operator": "~* &* +@all"}
-    return dict(acl.RULES)
+    from libs.common.bus.acl import RULES
+
+    return dict(RULES)
 
 
 def wants_containers() -> bool:

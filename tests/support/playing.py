@@ -18,6 +18,7 @@ SPEED: Final = 8
 DRAIN_SECONDS: Final = 420.0
 POLL_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 60.0
+START_SECONDS: Final = 120.0
 
 FALL: Final = '"event":"process_failed"'
 
@@ -74,7 +75,7 @@ class Play:
 
     def wait_playing(self) -> None:
         """Wait until the tape plays."""
-        self.wait_until(lambda: "Dashboard" in self.output(), "play")
+        self.wait_until(lambda: "Dashboard" in self.output(), "play", START_SECONDS)
 
     def pids(self) -> dict[str, int]:
         """Return the running services' process ids by instance name, `ingest-0` say."""

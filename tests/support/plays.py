@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from tests.support.playing import Play
@@ -11,6 +12,9 @@ from tests.support.playing import Play
 AT_ONCE: Final = 3
 """Stacks that run side by side; more of them would make each other late on two cores."""
 WEBSOCKET_OFF: Final = '{"at_s": 0, "for_s": 100000, "fault": "down", "target": "rpc"}\n'
+
+_STARTING: Final = Lock()
+"""Starting is hard work for two cores, and the ports one stack found free another must not find free, too."""
 
 Meanwhile = Callable[[Play], None]
 
@@ -27,10 +31,15 @@ class Played:
 
 def play_through(tape: Path, folder: Path, *options: object, meanwhile: Meanwhile | None = None) -> Played:
     """Play a tape to its end, doing something meanwhile, and export everything."""
-    play = Play(tape, folder, "--exit-when-drained", *options)
+    with _STARTING:
+        play = Play(tape, folder, "--exit-when-drained", *options)
+        try:
+            play.wait_playing()
+        except BaseException:
+            play.stop()
+            raise
     try:
         if meanwhile is not None:
-            play.wait_playing()
             meanwhile(play)
         code = play.wait()
         return Played(code, play.output(), play.exported(), play.failures())

@@ -4,8 +4,7 @@ Phases run in order; the first with a failure stops, and all its failures are re
 says what the walk would have filled without the checks that failed.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 
 from libs.common.domain.book import Book
 from libs.common.domain.kinds import Decision, GroupKind, Side
@@ -38,11 +37,18 @@ def decide(
     outcome.target_notional_micros = sized.target_micros
     phases = _phases(group, view, rules, market, clock, breaker_checks, sized, quote, checks, outcome)
     for phase in phases:
-        if any(check[1] is False for check in phase):
+        if _fails(phase):
             _finish(outcome, checks)
             _imagine(outcome, group, sized, quote)
             return outcome
     return _execute(outcome, group, view, sized, quote, market, checks)
+
+
+def _fails(phase: Sequence[Check]) -> bool:
+    for check in phase:  # noqa: SIM110  any() over a generator costs three times as much, six times a decision
+        if check[1] is False:
+            return True
+    return False
 
 
 def _phases(
@@ -56,7 +62,7 @@ def _phases(
     quote: "_Quote",
     checks: list[Check],
     outcome: Outcome,
-) -> Iterable[list[Check]]:
+) -> Iterable[Sequence[Check]]:
     """Yield the checks of one phase after the other, adding each to `checks` when it is reached."""
     yield checks[:]
     found = guardrails.market_state(group, market, rules, clock)
@@ -65,7 +71,7 @@ def _phases(
     checks += breaker_checks
     yield breaker_checks
     checks += sized.checks
-    yield list(sized.checks)
+    yield sized.checks
     if market is None:
         raise AssertionError(f"group {group.id}: an unknown market must not pass the market phase")
     risk = guardrails.risk(group, view, rules, clock.scope, sized.target_micros, quote.limit, market)
@@ -208,7 +214,7 @@ def _execute(
         return outcome
     outcome.decision = Decision.EXECUTE
     parts = share_fee(fee, [fill.notional_micros for fill in walked.fills])
-    outcome.fills = tuple(replace(fill, fee_micros=part) for fill, part in zip(walked.fills, parts, strict=True))
+    outcome.fills = tuple(fill._replace(fee_micros=part) for fill, part in zip(walked.fills, parts, strict=True))
     outcome.filled_share_micros = walked.share_micros
     outcome.filled_notional_micros = walked.notional_micros
     outcome.fee_micros = fee

@@ -4,9 +4,8 @@ Each returns its checks with numbers and verdict; a failed check carries its rea
 stops opens only is recorded as not applicable, with its numbers, for a reduction.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from libs.common.domain.kinds import GroupKind, Scope
 from libs.common.domain.reasons import Reason
@@ -124,8 +123,7 @@ def _shown(ratio: Ratio) -> str:
     return f"{ratio.numerator}/{ratio.denominator}"
 
 
-@dataclass(frozen=True, slots=True)
-class Risk:
+class Risk(NamedTuple):
     """What the risk phase leaves of the target."""
 
     target_micros: int

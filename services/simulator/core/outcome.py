@@ -1,7 +1,7 @@
 """What a decision is: verdict, reasons, every check with its numbers, and the fills."""
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from libs.common.domain.kinds import Decision
 from libs.common.domain.reasons import Reason
@@ -12,8 +12,7 @@ Check = tuple[str, bool | None, Any, Any, Reason | None]
 _VERDICTS: Final = {True: "pass", False: "fail", None: "n/a"}
 
 
-@dataclass(frozen=True, slots=True)
-class LevelFill:
+class LevelFill(NamedTuple):
     """What our order takes from one book level; levels count from the best, those not taken from are left out."""
 
     level: int

@@ -1,6 +1,6 @@
 """How much to copy: target notional, clamps, and the shares a reduction may use (SPEC section 5, "Sizing")."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from libs.common.domain.kinds import GroupKind, Side
 from libs.common.domain.reasons import Reason
@@ -9,8 +9,7 @@ from services.simulator.core.outcome import Check
 from services.simulator.core.rules import Rules
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """The target, and for a SELL the shares it may use; a failed check leaves what would have been tried."""
 
     target_micros: int

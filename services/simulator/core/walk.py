@@ -1,8 +1,7 @@
 """One side of a book as an order meets it: the limit, the band within it, and the walk in whole lots."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from libs.common.domain.book import Book, Level
 from libs.common.domain.money import LOT_SHARE_MICROS, MICROS
@@ -11,8 +10,7 @@ from services.simulator.core.outcome import LevelFill
 _LOT_SCALE: Final = LOT_SHARE_MICROS
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """Furthest acceptable price by each bound, whole micros inside the exact one; None where it does not exist."""
 
     by_reference: int | None
@@ -35,8 +33,7 @@ def bounds(notional: int, shares: int, mid: int | None, worse: int, chase: int, 
     return Bounds(-(-notional * MICROS // shares) - worse, by_mid)
 
 
-@dataclass(frozen=True, slots=True)
-class Band:
+class Band(NamedTuple):
     """The levels within the limit net of what the portfolio took, their notional and their whole lots."""
 
     levels: tuple[tuple[int, int, int], ...]
@@ -62,8 +59,7 @@ def band(levels: tuple[Level, ...], limit: int | None, taken: Mapping[int, int],
     return Band(tuple(found), notional, lots)
 
 
-@dataclass(frozen=True, slots=True)
-class Walked:
+class Walked(NamedTuple):
     """What an order fills. `exhausted`: limit or liquidity ended it, not target, holding or lot rounding."""
 
     fills: tuple[LevelFill, ...]

@@ -1,0 +1,355 @@
+"""The simulator's handlers, desk, scheduler and announcer on fakes."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from libs.common.domain.book import Book
+from libs.common.domain.config import CopyConfig
+from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.kinds import Decision, Scope
+from libs.common.messages import AttemptDecided, GroupClosed
+from services.simulator.announcing import Announcer
+from services.simulator.books import BookDesk
+from services.simulator.core.facts import Group
+from services.simulator.core.rules import compile_rules
+from services.simulator.handlers import on_groups_closed
+from services.simulator.scheduler import Scheduler, portfolio_id
+from services.simulator.store.rows import Attempted, Candidate
+from services.simulator.turns import Blocked, Chunk
+from tests.support.decisions import BOOK, GROUP, NO, NOW, YES
+
+RULES = compile_rules(CopyConfig(), 1)
+
+
+def group(**changes: Any) -> Group:
+    return replace(GROUP, id=uuid4(), **changes)
+
+
+def candidate(each: Group, *, decided: bool = False) -> Candidate:
+    attempted = Attempted(uuid4(), Decision.SKIP, NOW) if decided else None
+    return Candidate(each, None, None, None, attempted)
+
+
+def message(each: Group) -> GroupClosed:
+    return GroupClosed(group_id=each.id, kind=each.kind, user_id=each.user_id, occurred_at=NOW, observed_at=NOW)
+
+
+@dataclass
+class FakeGroups:
+    rows: list[Candidate]
+
+    async def find(self, group_ids: Sequence[UUID]) -> list[Candidate]:
+        return [each for each in self.rows if each.group.id in group_ids]
+
+
+async def test_new_groups_wait_and_decided_ones_are_announced_again() -> None:
+    new, old = candidate(group()), candidate(group(), decided=True)
+    waiting: list[Group] = []
+    announced: list[Candidate] = []
+
+    async def announce(known: Sequence[Candidate]) -> None:
+        announced.extend(known)
+
+    handle = on_groups_closed(FakeGroups([new, old]), waiting.extend, announce)
+    await handle([message(new.group), message(old.group), message(new.group)])
+    assert (waiting, announced) == ([new.group], [old])
+
+
+async def test_an_unknown_group_is_rejected() -> None:
+    async def announce(known: Sequence[Candidate]) -> None:
+        assert not known
+
+    with pytest.raises(Rejected, match="unknown group_id"):
+        await on_groups_closed(FakeGroups([]), lambda _: None, announce)([message(GROUP)])
+
+
+@dataclass
+class Time:
+    """A clock that moves when told, or when somebody sleeps."""
+
+    seconds: float = 0.0
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@dataclass
+class FakeBookRows:
+    """Claims and books of all processes."""
+
+    claims: dict[UUID, str] = field(default_factory=dict)
+    saved: dict[UUID, tuple[str, datetime]] = field(default_factory=dict)
+    errors: dict[UUID, str] = field(default_factory=dict)
+
+    async def settled(self, group_ids: Sequence[UUID]) -> set[UUID]:
+        return set(group_ids) & (self.saved.keys() | self.errors.keys())
+
+    async def claim(self, groups: Sequence[Group]) -> set[UUID]:
+        ours = {each.id for each in groups} - self.claims.keys()
+        self.claims.update(dict.fromkeys(ours, "me"))
+        return ours
+
+    async def save(self, groups: Mapping[UUID, Book], fetched_at: datetime) -> None:
+        self.saved.update({each: (book.hash, fetched_at) for each, book in groups.items()})
+
+    async def give_up(self, group_ids: Sequence[UUID], error: str) -> None:
+        self.errors.update(dict.fromkeys(group_ids, error))
+
+
+@dataclass
+class FakeExchange:
+    answers: list[dict[str, Book] | Exception] = field(default_factory=list)
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+
+    async def books(self, asset_ids: Sequence[str]) -> dict[str, Book]:
+        self.calls.append(tuple(asset_ids))
+        answer = self.answers.pop(0) if self.answers else {YES: BOOK, NO: replace(BOOK, asset_id=NO)}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Desk:
+    """A desk with its fakes."""
+
+    def __init__(self, **options: Any) -> None:
+        self.time, self.rows, self.exchange = Time(), FakeBookRows(), FakeExchange()
+        self.settled: list[UUID] = []
+        self.desk = BookDesk(
+            self.exchange, self.rows, self.settled.extend, now=self.time.now, clock=self.time.monotonic,
+            sleep=self.time.sleep, **options,
+        )  # fmt: skip
+
+    async def tick(self, after: float = 0.0) -> None:
+        self.time.seconds += after
+        await self.desk.tick()
+
+
+async def test_groups_due_together_share_one_call_and_one_book_per_token() -> None:
+    desk = Desk()
+    groups = [group(), group(), group(asset_id=NO)]
+    desk.desk.want(groups)
+    await desk.tick()
+    assert desk.exchange.calls == [(YES, NO)]
+    assert {desk.rows.saved[each.id] for each in groups} == {("h1", NOW)}
+    assert sorted(desk.settled) == sorted(each.id for each in groups)
+    assert len(desk.desk) == 0
+
+
+async def test_a_missing_book_is_asked_for_again_until_patience_ends() -> None:
+    desk = Desk()
+    desk.exchange.answers = [{}] * 20
+    desk.desk.want([GROUP])
+    await desk.tick()
+    for _ in range(9):
+        await desk.tick(after=0.21)
+    assert (desk.settled, len(desk.exchange.calls)) == ([], 10)
+    await desk.tick(after=0.21)
+    assert desk.settled == [GROUP.id]
+    assert "no book" in desk.rows.errors[GROUP.id]
+
+
+async def test_a_book_that_appears_in_time_is_taken() -> None:
+    desk = Desk()
+    desk.exchange.answers = [{}, Unavailable("the host is down")]
+    desk.desk.want([GROUP])
+    await desk.tick()
+    await desk.tick(after=0.3)
+    await desk.tick(after=0.3)
+    assert desk.rows.saved[GROUP.id] == ("h1", desk.time.now())
+    assert not desk.rows.errors
+
+
+async def test_an_exchange_that_stays_away_leaves_its_reason() -> None:
+    desk = Desk()
+    desk.exchange.answers = [Unavailable("the host is down")] * 20
+    desk.desk.want([GROUP])
+    for _ in range(12):
+        await desk.tick(after=0.21)
+    assert "the host is down" in desk.rows.errors[GROUP.id]
+
+
+async def test_what_another_process_fetches_is_only_looked_up() -> None:
+    desk = Desk(claim_after_seconds=0.06)
+    desk.desk.want([GROUP])
+    await desk.tick()
+    assert desk.rows.claims == {}
+    desk.rows.claims[GROUP.id] = "other"
+    await desk.tick(after=0.1)
+    assert desk.settled == []
+    desk.rows.saved[GROUP.id] = ("h1", NOW)
+    await desk.tick(after=0.02)
+    assert (desk.settled, desk.exchange.calls) == ([GROUP.id], [])
+
+
+async def test_the_second_scope_steps_in_when_the_first_does_not() -> None:
+    desk = Desk(claim_after_seconds=0.06)
+    desk.desk.want([GROUP])
+    await desk.tick(after=0.06)
+    assert desk.settled == [GROUP.id]
+
+
+async def test_calls_keep_their_distance_and_collect_what_falls_due_meanwhile() -> None:
+    desk = Desk()
+    desk.desk.want([group()])
+    await desk.tick()
+    desk.desk.want([group()])
+    await desk.tick(after=0.01)
+    desk.desk.want([group(asset_id=NO)])
+    await desk.tick(after=0.01)
+    assert len(desk.exchange.calls) == 1
+    await desk.tick(after=0.04)
+    assert desk.exchange.calls == [(YES,), (YES, NO)]
+
+
+class FakeDecider:
+    """Does what it is told, and remembers what it was asked."""
+
+    def __init__(self, *chunks: Chunk | Exception) -> None:
+        self.chunks = list(chunks)
+        self.asked: list[dict[UUID, list[Group]]] = []
+
+    async def run(self, wanted: Mapping[UUID, Sequence[Group]], limit: int) -> Chunk:
+        assert limit >= 1
+        self.asked.append({each: list(groups) for each, groups in wanted.items()})
+        chunk = self.chunks.pop(0) if self.chunks else Chunk()
+        if isinstance(chunk, Exception):
+            raise chunk
+        return chunk
+
+
+class Desktop:
+    """A scheduler with its fakes."""
+
+    def __init__(self, *chunks: Chunk | Exception) -> None:
+        self.time, self.decider = Time(), FakeDecider(*chunks)
+        self.wanted: list[Group] = []
+        self.known: list[Candidate] = []
+        self.given_up: list[tuple[UUID, str]] = []
+        self.scheduler = Scheduler(
+            self.decider, scope=Scope.EXEC_GLOBAL, seed=0, chunk_max=100, rules_for=lambda _: RULES,
+            want_books=self.wanted.extend, announce=self._announce, give_up=self._give_up, now=self.time.now,
+            is_outage=lambda error: isinstance(error, ConnectionError),
+        )  # fmt: skip
+
+    async def _announce(self, decided: Sequence[Any], known: Sequence[Candidate]) -> None:
+        assert not decided
+        self.known.extend(known)
+
+    async def _give_up(self, each: Group, error: Exception) -> None:
+        self.given_up.append((each.id, str(error)))
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.simulator.scheduler.OUTAGE_SECONDS", 0)
+
+
+async def test_a_due_trade_asks_for_its_book_and_is_decided_once_it_is_there() -> None:
+    there = Desktop()
+    due = group(closed_at=NOW - timedelta(seconds=1))
+    there.scheduler.wait_for([due, group(closed_at=NOW, first_detect_time=NOW)])
+    assert not await there.scheduler.tick()
+    assert there.wanted == [due]
+    there.scheduler.books_settled([due.id])
+    assert await there.scheduler.tick()
+    assert there.decider.asked == [{portfolio_id(Scope.EXEC_GLOBAL, None): [due]}]
+
+
+async def test_a_group_decided_elsewhere_is_announced_and_forgotten() -> None:
+    done = candidate(group(closed_at=NOW - timedelta(seconds=1)), decided=True)
+    there = Desktop(Chunk(known=[done]))
+    there.scheduler.wait_for([done.group])
+    await there.scheduler.tick()
+    there.scheduler.books_settled([done.group.id])
+    await there.scheduler.tick()
+    assert (there.known, len(there.scheduler)) == ([done], 0)
+
+
+async def test_an_older_group_found_in_the_database_is_waited_for() -> None:
+    mine = group(closed_at=NOW - timedelta(seconds=1))
+    older = group(closed_at=NOW, first_detect_time=mine.first_detect_time - timedelta(seconds=1))
+    until = NOW + timedelta(seconds=0.9)
+    portfolio = portfolio_id(Scope.EXEC_GLOBAL, None)
+    there = Desktop(Chunk(blocked={portfolio: Blocked(older, until, until)}))
+    there.scheduler.wait_for([mine])
+    await there.scheduler.tick()
+    there.scheduler.books_settled([mine.id])
+    await there.scheduler.tick()
+    assert not await there.scheduler.tick()
+    there.time.seconds = 0.9
+    assert not await there.scheduler.tick()
+    assert there.wanted == [mine, older]
+    there.scheduler.books_settled([older.id])
+    await there.scheduler.tick()
+    assert there.decider.asked[1] == {portfolio: [older, mine]}
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), ConnectionError("away")])
+async def test_an_outage_is_waited_out_and_never_counted(error: Exception) -> None:
+    there = Desktop(*[error] * 10)
+    there.scheduler.wait_for([group(closed_at=NOW - timedelta(seconds=1))])
+    await there.scheduler.tick()
+    there.scheduler.books_settled([each.id for each in there.wanted])
+    for _ in range(11):
+        assert await there.scheduler.tick()
+    assert (len(there.decider.asked), there.given_up) == (11, [])
+
+
+async def test_what_keeps_failing_is_tried_alone_three_times_more_and_given_up() -> None:
+    there = Desktop(*[ValueError("a bug")] * 8)
+    bad = group(closed_at=NOW - timedelta(seconds=1))
+    there.scheduler.wait_for([bad])
+    await there.scheduler.tick()
+    there.scheduler.books_settled([bad.id])
+    for attempt in range(4):
+        assert there.given_up == []
+        there.time.seconds += 10 * (attempt + 1)
+        await there.scheduler.tick()
+    assert there.given_up == [(bad.id, "a bug")]
+    assert len(there.scheduler) == 0
+
+
+async def test_the_loop_sleeps_until_something_happens_and_stops_when_told() -> None:
+    there = Desktop()
+    stop = asyncio.Event()
+    marks: list[int] = []
+
+    def progress() -> None:
+        marks.append(1)
+        stop.set() if len(marks) > 2 else there.scheduler.look()
+
+    async with asyncio.timeout(10):
+        await there.scheduler.run(stop, progress)
+    assert len(marks) == 3
+
+
+async def test_announcements_survive_an_outage_of_the_bus() -> None:
+    sent: list[AttemptDecided] = []
+    away = True
+
+    async def publish(messages: Sequence[AttemptDecided]) -> None:
+        if away:
+            raise Unavailable("Redis is away")
+        sent.extend(messages)
+
+    announcer = Announcer(Scope.EXEC_USER, publish)
+    first, second = candidate(group(), decided=True), candidate(group(), decided=True)
+    await announcer.again([first])
+    assert (sent, len(announcer)) == ([], 1)
+    away = False
+    await announcer.again([second])
+    assert [each.group_id for each in sent] == [first.group.id, second.group.id]
+    assert len(announcer) == 0
