@@ -55,18 +55,25 @@ def prepare_database(
 
 
 def follow_wallets(database_url: str, wallets: Sequence[tuple[str, str]]) -> None:
-    """Follow (label, wallet) pairs and wait until ingest has looked at each; those followed already stay as they are.
-
-    The wait is for a play that starts next: its first fills then find a listener. A slow ingest is not waited for long,
-    because what it misses now it finds by polling.
-    """
-    from libs.common.db.drain import wallets_never_polled
-    from libs.common.db.engine import make_engine
+    """Follow (label, wallet) pairs; those followed already stay as they are."""
     from services.ingest.commands import follow
 
     async def follow_all() -> None:
         for label, wallet in wallets:
             await follow(database_url, wallet, label)
+
+    try:
+        asyncio.run(follow_all())
+    except ValueError as error:
+        raise CommandError(f"the market names a wallet that cannot be followed: {error}") from error
+
+
+def wait_first_polls(database_url: str) -> None:
+    """Wait until ingest has looked at each wallet once; not for long: what it misses now it finds by polling."""
+    from libs.common.db.drain import wallets_never_polled
+    from libs.common.db.engine import make_engine
+
+    async def wait() -> None:
         engine = make_engine(database_url, application="shadowbook-up", pool_size=1)
         try:
             for _ in range(FIRST_POLLS_LOOKS_MAX):
@@ -76,10 +83,7 @@ def follow_wallets(database_url: str, wallets: Sequence[tuple[str, str]]) -> Non
         finally:
             await engine.dispose()
 
-    try:
-        asyncio.run(follow_all())
-    except ValueError as error:
-        raise CommandError(f"the market names a wallet that cannot be followed: {error}") from error
+    asyncio.run(wait())
 
 
 def apply_config(database_url: str, redis_url: str, files: Sequence[Path]) -> None:

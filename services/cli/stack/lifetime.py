@@ -40,8 +40,8 @@ class Stack:
     def run(self, *, config: Path | None, exit_when_drained: bool) -> int:
         """Bring the stack up, wait, and take it down whatever happened."""
         try:
-            self._start()
-            self._set_going(config)
+            self._start(config)
+            self._play()
             self._announce()
             return self._watch(drain=exit_when_drained)
         except StopRequested:
@@ -50,13 +50,14 @@ class Stack:
             self._interrupts.only_count()
             self._stop()
 
-    def _start(self) -> None:
+    def _start(self, config: Path | None) -> None:
         started = time.monotonic()
         say(f"Starting {self._all.market.describe()}; data in {self._all.data_dir.root}")
         self._all.write()
         self._supervisor.start()
         preparation = self._start_databases()
         preparation.result()
+        self._set_up(config)
         say(f"  databases ready after {time.monotonic() - started:.1f} s")
         for program in self._all.plan.services:
             self._supervisor.start_program(program.name)
@@ -84,23 +85,30 @@ class Stack:
                 self._supervisor.start_program(program.name)
         return preparation
 
-    def _set_going(self, config: Path | None) -> None:
-        """Follow whom the market names, apply the config, start the play; the first two once a data directory."""
+    def _set_up(self, config: Path | None) -> None:
+        """Follow whom the market names and apply the config, once a data directory and before any service looks.
+
+        A portfolio opens with its bankroll, so the config must be there before the ledger is.
+        """
         urls = (self._all.where.database_urls["operator"], self._all.where.redis_urls["operator"])
         first = not self._all.memory.is_set_going
         files = [config] if config is not None else []
         if first and not self._all.plan.live:
-            status = self._sandbox("status")
-            wallets = [(entry["label"], entry["wallet"]) for entry in status["wallets"]]
+            wallets = [(entry["label"], entry["wallet"]) for entry in self._sandbox("status")["wallets"]]
             self._errand(errands.follow_wallets, urls[0], wallets).result()
             if self._all.market.tape is not None:
                 files.insert(0, Path(self._all.market.tape) / "tape.json")  # a tape may bring its own config
         if files:
             self._errand(errands.apply_config, *urls, files).result()
         self._all.memory.remember(set_going=True)
-        if not self._all.plan.live:
-            _next_second()  # the wire floors times to seconds: no fill may look older than the follow
-            self._sandbox("play", post=True)
+
+    def _play(self) -> None:
+        """Start the clock of the sandbox once ingest listens: its first fills then find a listener."""
+        if self._all.plan.live:
+            return
+        self._errand(errands.wait_first_polls, self._all.where.database_urls["operator"]).result()
+        _next_second()  # the wire floors times to seconds: no fill may look older than the follow
+        self._sandbox("play", post=True)
 
     def _sandbox(self, what: str, *, post: bool = False) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self._all.plan.ports['sandbox']}/_sandbox/{what}"

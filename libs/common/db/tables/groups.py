@@ -17,11 +17,14 @@ class EventGroup(SQLModel, table=True):
     """
 
     __tablename__ = "event_group"
-    __table_args__ = (Index("event_group_order", "first_detect_time", "first_event_time", "first_ordinal", "id"),)
+    __table_args__ = (
+        Index("event_group_order", "first_detect_time", "first_event_time", "first_ordinal", "id"),
+        Index("event_group_user_order", "user_id", "first_detect_time", "first_event_time", "first_ordinal", "id"),
+    )
 
     id: UUID = Field(primary_key=True)
     kind: str = Field(max_length=5)
-    user_id: UUID = Field(foreign_key="followed_user.id", index=True)
+    user_id: UUID = Field(foreign_key="followed_user.id")
     condition_id: str | None = Field(default=None, max_length=80)
     asset_id: str | None = Field(default=None, max_length=100)
     side: str | None = Field(default=None, max_length=4)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Identity, Index, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Identity, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
@@ -82,7 +82,11 @@ class Position(SQLModel, table=True):
     """Projection of one portfolio's entries in one asset; a short has negative shares and cost = -proceeds."""
 
     __tablename__ = "position"
-    __table_args__ = (Index("position_asset", "asset_id"), Index("position_condition", "condition_id"))
+    __table_args__ = (
+        Index("position_asset", "asset_id"),
+        Index("position_condition", "condition_id"),
+        Index("position_open", "portfolio_id", postgresql_where=text("share_micros <> 0")),
+    )
 
     portfolio_id: UUID = Field(primary_key=True, foreign_key="portfolio.id")
     asset_id: str = Field(primary_key=True, max_length=100)

@@ -227,7 +227,12 @@ def upgrade() -> None:
         ["first_detect_time", "first_event_time", "first_ordinal", "id"],
         unique=False,
     )
-    op.create_index(op.f("ix_event_group_user_id"), "event_group", ["user_id"], unique=False)
+    op.create_index(
+        "event_group_user_order",
+        "event_group",
+        ["user_id", "first_detect_time", "first_event_time", "first_ordinal", "id"],
+        unique=False,
+    )
     op.create_table(
         "followed_user_proxy_wallet",
         sa.Column("wallet", sa.String(length=42), nullable=False),
@@ -543,6 +548,9 @@ def upgrade() -> None:
     )
     op.create_index("position_asset", "position", ["asset_id"], unique=False)
     op.create_index("position_condition", "position", ["condition_id"], unique=False)
+    op.create_index(
+        "position_open", "position", ["portfolio_id"], unique=False, postgresql_where=sa.text("share_micros <> 0")
+    )
     op.create_table(
         "executable_fill",
         sa.Column("attempt_id", sa.Uuid(), nullable=False),
@@ -562,6 +570,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take back."""
     op.drop_table("executable_fill")
+    op.drop_index("position_open", table_name="position", postgresql_where=sa.text("share_micros <> 0"))
     op.drop_index("position_condition", table_name="position")
     op.drop_index("position_asset", table_name="position")
     op.drop_table("position")
@@ -596,7 +605,7 @@ def downgrade() -> None:
     op.drop_table("guardrail_config")
     op.drop_index(op.f("ix_followed_user_proxy_wallet_user_id"), table_name="followed_user_proxy_wallet")
     op.drop_table("followed_user_proxy_wallet")
-    op.drop_index(op.f("ix_event_group_user_id"), table_name="event_group")
+    op.drop_index("event_group_user_order", table_name="event_group")
     op.drop_index("event_group_order", table_name="event_group")
     op.drop_table("event_group")
     op.drop_index("effective_config_latest", table_name="effective_config")
