@@ -84,7 +84,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     beating = asyncio.create_task(beat(engine, SERVICE, settings.instance, settings.http_port, health.snapshot))
     reading = asyncio.create_task(board.keep_fresh(stop, report))
     try:
-        await _run(Server(config), stop)
+        await _run(Server(config), stop, reading)
     finally:
         beating.cancel()
         reading.cancel()
@@ -93,13 +93,15 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await engine.dispose()
 
 
-async def _run(server: Server, stop: asyncio.Event) -> None:
+async def _run(server: Server, stop: asyncio.Event, reading: asyncio.Task[None]) -> None:
     """Serve until `stop`; a server that ends by itself could not start, and has said why."""
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({serving, stopping, reading}, return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     stopping.cancel()
     await serving
+    if reading.done():
+        reading.result()
     if not stop.is_set():
         raise RuntimeError("the web server stopped by itself: is the dashboard's port taken?")

@@ -140,7 +140,7 @@ def _chart_preload() -> str:
     """Return preloads of the chart library, which a browser would find only after two hops."""
     for key, module in esm_modules.items():
         if module.name == CHART_MODULE:
-            first = re.search(r"\./(index-[\w-]+\.js)", (module.path / "index.js").read_text())
+            first = re.search(r"\./(index-[\w-]+\.js)", (module.path / "index.js").read_bytes().decode())
             root = f"/_nicegui/{nicegui.__version__}"
             urls = [f"esm/{key}/index.js", "static/dompurify.mjs", "static/utils/dynamic_properties.js"]
             urls += [f"esm/{key}/{first.group(1)}"] if first else []

@@ -13,11 +13,12 @@ from services.ui.auth import Sessions, is_same_origin, may_use_link, new_token, 
 from services.ui.parts import answers, charts, figures, tables
 from services.ui.parts.overview import today_curve
 from services.ui.parts.words import REASONS
-from services.ui.queries.curve import Curve, Point, smallest_range
+from services.ui.queries.curve import Curve, Point, ending_at, smallest_range
 from services.ui.queries.decisions import DecisionRow, ReasonRow, Reasons
 from services.ui.queries.health import Feed, HealthFacts, Process
 from services.ui.queries.overview import Facts, Gap, gap_of
 from services.ui.queries.people import Person, scaled, steps
+from services.ui.queries.portfolio import GlobalFigures
 from services.ui.queries.verdict import Waiting, judge
 from services.ui.settings import Settings
 
@@ -254,6 +255,16 @@ def test_the_day_starts_at_midnight_and_at_zero() -> None:
     midnight = NOW.replace(hour=0, minute=0)
     shifted = [(int((midnight - NOW).total_seconds() // 60) - 5, 7_000_000), (-60, 9_000_000), (0, 4_000_000)]
     assert today_curve(curve(*shifted), NOW) == (0, 2_000_000, -3_000_000)
+
+
+def test_the_curve_ends_at_the_figure_beside_it() -> None:
+    figures_now = GlobalFigures.model_construct(  # type: ignore[call-arg]  # the rest is not read
+        equity_micros=10_003_000_000, deposits_micros=10_000_000_000, withdrawals_micros=0
+    )
+    drawn = curve((0, 0), (1, 5_000_000), (3, 4_000_000))
+    ended = ending_at(drawn, figures_now, NOW + timedelta(minutes=2))
+    assert [point.pnl_micros for point in ended.points] == [0, 5_000_000, 3_000_000]
+    assert ending_at(ended, figures_now, NOW + timedelta(minutes=4)).points == ended.points
 
 
 # verdict

@@ -7,13 +7,13 @@ import pytest
 
 from tests.oracle import audit, read_run
 from tests.support.playing import SPEED, facts
-from tests.support.plays import Played
+from tests.support.plays import KILLED_SPEED, Played
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-def violations(tape: Path, play: Played) -> list[str]:
-    return [str(each) for each in audit(tape, play.exports, Fraction(SPEED))]
+def violations(tape: Path, play: Played, speed: int = SPEED) -> list[str]:
+    return [str(each) for each in audit(tape, play.exports, Fraction(speed))]
 
 
 def test_an_undisturbed_play_drains_without_a_fall(undisturbed: Played) -> None:
@@ -52,4 +52,4 @@ def test_without_the_websocket_everything_is_found_later(
 def test_every_service_killed_once_changes_nothing(short_tape: Path, undisturbed: Played, killed: Played) -> None:
     assert killed.code == 0, killed.output
     assert facts(killed.exports) == facts(undisturbed.exports)
-    assert violations(short_tape, killed) == []
+    assert violations(short_tape, killed, KILLED_SPEED) == []

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from services.cli.stack.ports import free_port
 from tests.oracle import Run, read_run
 from tests.oracle.run import KINDS
 
@@ -20,6 +21,7 @@ POLL_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 60.0
 START_SECONDS: Final = 120.0
 
+START: Final = '"event":"process_started"'
 FALL: Final = '"event":"process_failed"'
 
 
@@ -37,12 +39,12 @@ def environment() -> dict[str, str]:
 class Play:
     """One stack in a data directory of its own."""
 
-    def __init__(self, tape: Path, folder: Path, *options: object, speed: int = SPEED) -> None:
+    def __init__(self, tape: Path, folder: Path, *options: object, speed: int) -> None:
         self.data_dir = folder / "data"
         self._exports = folder / "exports"
         self._log = folder / "up.log"
         folder.mkdir(parents=True, exist_ok=True)
-        given = ("--tape", tape, "--speed", speed, "--data-dir", self.data_dir, *options)
+        given = ("--tape", tape, "--speed", speed, "--data-dir", self.data_dir, "--port", free_port(), *options)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command("up", *given), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment()
@@ -78,15 +80,19 @@ class Play:
         self.wait_until(lambda: "Dashboard" in self.output(), "play", START_SECONDS)
 
     def pids(self) -> dict[str, int]:
-        """Return the running services' process ids by instance name, `ingest-0` say."""
+        """Return the running services' process ids by name; databases, supervisor and `up` itself are left out."""
+        others = {"postgres", "valkey", "supervisor", "up"}
         rows = self.status()["processes"]
-        return {row["name"]: int(row["pid"]) for row in rows if row["state"] == "RUNNING"}
+        return {row["name"]: int(row["pid"]) for row in rows if row["name"] not in others}
 
-    def kill(self, name: str) -> None:
-        """End a process without warning and wait until the supervisor runs another in its place."""
-        pid = self.pids()[name]
+    def kill(self, name: str, pid: int) -> None:
+        """End a process without warning and wait until another has started in its place."""
+        started = self._starts(name)
         os.kill(pid, signal.SIGKILL)
-        self.wait_until(lambda: self.pids().get(name, pid) != pid, f"another {name}")
+        self.wait_until(lambda: self._starts(name) > started, f"another {name}")
+
+    def _starts(self, name: str) -> int:
+        return (self.data_dir / "logs" / f"{name}.log").read_text(errors="replace").count(START)
 
     def exported(self) -> Path:
         """Export every KIND and return the folder."""

@@ -7,10 +7,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from tests.support.playing import Play
+from tests.support.playing import SPEED, Play
 
 AT_ONCE: Final = 3
 """Stacks that run side by side; more of them would make each other late on two cores."""
+KILLED_SPEED: Final = 4
+"""Slower, so that every service dies while the tape still plays."""
 WEBSOCKET_OFF: Final = '{"at_s": 0, "for_s": 100000, "fault": "down", "target": "rpc"}\n'
 
 _STARTING: Final = Lock()
@@ -29,10 +31,12 @@ class Played:
     failures: list[str]
 
 
-def play_through(tape: Path, folder: Path, *options: object, meanwhile: Meanwhile | None = None) -> Played:
+def play_through(
+    tape: Path, folder: Path, *options: object, speed: int = SPEED, meanwhile: Meanwhile | None = None
+) -> Played:
     """Play a tape to its end, doing something meanwhile, and export everything."""
     with _STARTING:
-        play = Play(tape, folder, "--exit-when-drained", *options)
+        play = Play(tape, folder, "--exit-when-drained", *options, speed=speed)
         try:
             play.wait_playing()
         except BaseException:
@@ -57,13 +61,12 @@ def without_websocket(tape: Path, folder: Path) -> Played:
 
 def with_kills(tape: Path, folder: Path) -> Played:
     """Play a tape and end every service once without warning, one after the other."""
-    return play_through(tape, folder, meanwhile=_kill_each_service)
+    return play_through(tape, folder, speed=KILLED_SPEED, meanwhile=_kill_each_service)
 
 
 def _kill_each_service(play: Play) -> None:
-    for name in play.pids():
-        if name not in {"postgres", "valkey"}:
-            play.kill(name)
+    for name, pid in play.pids().items():
+        play.kill(name, pid)
 
 
 class Plays:

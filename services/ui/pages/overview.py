@@ -32,6 +32,7 @@ _LAYOUT: Final = (
     ("markets", "sb-panel sb-c6"),
     ("decisions", "sb-panel sb-c8"),
     ("skips", "sb-panel sb-c4"),
+    ("programs", "sb-panel sb-c12"),
 )
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from services.ui.parts.figures import DASH, MINUS, ago, day, percent, plain_percent, pnl, tone, usd
+from services.ui.parts.figures import DASH, MINUS, ago, day, duration, percent, plain_percent, pnl, tone, usd
 from services.ui.parts.html import dot, esc, hint
 from services.ui.parts.words import reason
 from services.ui.queries.decisions import Reasons
@@ -163,6 +163,26 @@ def _line(line: Line, now: datetime) -> str:
     name = hint(line.name, line.formula) if line.formula else esc(line.name)
     value = ago(line.at, now) if line.at is not None else esc(line.value)
     return f"<div><dt>{dot(kind)}{name}</dt><dd>{value}</dd></div>"
+
+
+def programs(facts: Facts, now: datetime) -> str:
+    """Return the state of each process."""
+    kinds = {
+        "ok": ("ok", "up"),
+        "starting": ("warn", "starting"),
+        "degraded": ("warn", "struggling"),
+        "down": ("bad", ""),
+    }
+    cells = []
+    for process in facts.health.processes:
+        kind, word = kinds.get(process.status, ("", process.status))
+        if process.status == "ok":
+            word = f"up {duration((now - process.started_at).total_seconds())}"
+        said = ago(process.beat_at, now, " silent") if process.status == "down" else esc(word)
+        why = "; ".join(process.faults.values()) or f"{process.instance}, registers every 5 s"
+        cells.append(f"<li>{dot(kind)}{hint(process.instance.removesuffix('-0'), why)}<span>{said}</span></li>")
+    cells += [f"<li>{dot('bad')}{esc(name)}<span>never seen</span></li>" for name in facts.health.missing]
+    return f'<ul class="sb-procs">{"".join(cells)}</ul>'
 
 
 def limits(facts: Facts) -> str:

@@ -65,7 +65,9 @@ def equity_head(seen: Seen[Overview], curve: Curve | None, shadow_name: str) -> 
     )
     return (
         '<h2>Global equity</h2><div class="sb-leg"><span><i class="sb-sw" style="--c:var(--global)"></i>Global '
-        f'<b>{usd(figures.equity_micros)}</b></span>{shadows}</div><span class="sb-sp"></span>{_ranges(curve.range)}'
+        f"<b>{usd(figures.equity_micros)}</b></span>{shadows}"
+        f"<span>Exposure <b>{usd(figures.exposure_micros)}</b></span></div>"
+        f'<span class="sb-sp"></span>{_ranges(curve.range)}'
     )
 
 
@@ -109,9 +111,10 @@ def blocks(seen: Seen[Overview], today: tuple[int, ...], now: datetime) -> dict[
         "why": answers.why(facts, slow.reasons),
         "working": answers.working(facts.verdict, now, seen.error),
         "limits": panel_head("Risk limits in use") + limits,
-        "users": panel_head("Top users", "copied alone, since followed") + tables.users(slow.top_people),
+        "users": panel_head("Top users", "copied alone, since followed") + tables.users(overview.top_people),
         "markets": panel_head("Top markets", "largest first") + tables.markets(facts),
         "decisions": panel_head("Latest decisions", "global portfolio") + tables.decisions(facts.latest, now),
+        "programs": panel_head("Programs", "each on its own") + answers.programs(facts, now),
         "skips": panel_head("Why we skipped", f"{slow.reasons.days} days") + tables.skips(slow.reasons),
     }
 

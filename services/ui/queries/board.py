@@ -5,22 +5,28 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.bus.status import stream_status
 from libs.common.db.engine import transaction
-from libs.common.domain.errors import Unavailable
-from services.ui.queries.curve import RANGES, Curve, Range, read_curve
+from libs.common.domain.errors import ShadowbookError, Unavailable
+from services.ui.queries.curve import RANGES, Curve, Range, ending_at, read_curve
 from services.ui.queries.overview import Facts, Overview, Slow, read_facts, read_slow
 from services.ui.queries.verdict import Waiting
 
 T = TypeVar("T")
 
+_log = structlog.get_logger()
+
 CADENCE_SECONDS: Final = 10.0
 SLOW_SECONDS: Final = 60.0
+FEW_DECISIONS: Final = 2_000
+SHORT: Final = timedelta(hours=6)
 RETRY_SECONDS: Final = 3.0
 READ_SECONDS_MAX: Final = 8.0
 BUS_SECONDS_MAX: Final = 2.0
@@ -38,9 +44,10 @@ class Seen(Generic[T]):
 class Shared(Generic[T]):
     """One value for everybody. Whoever asks first after the cadence reads it anew; the others wait for that."""
 
-    def __init__(self, read: Callable[[], Awaitable[T]], seconds: float) -> None:
+    def __init__(self, read: Callable[[], Awaitable[T]], pace: Callable[[T], float]) -> None:
+        """Share what `read` returns; `pace` says after how many seconds that is to be read anew."""
         self._read = read
-        self._seconds = seconds
+        self._pace = pace
         self._lock = asyncio.Lock()
         self._seen: Seen[T] | None = None
         self._due = 0.0
@@ -62,14 +69,25 @@ class Shared(Generic[T]):
         try:
             async with asyncio.timeout(READ_SECONDS_MAX):
                 value = await self._read()
-        except (Unavailable, TimeoutError) as error:
+        except (ShadowbookError, SQLAlchemyError, TimeoutError) as error:
             self._due = time.monotonic() + RETRY_SECONDS
+            reason = str(error)[:200] or "the database does not answer in time"
+            _log.warning("read_failed", error=reason)
             if self._seen is not None:
-                reason = str(error) or "the database does not answer in time"
                 self._seen = Seen(self._seen.value, self._seen.taken_at, reason)
             return
-        self._due = time.monotonic() + self._seconds
+        self._due = time.monotonic() + self._pace(value)
         self._seen = Seen(value, datetime.now(UTC))
+
+
+def slow_pace(slow: Slow) -> float:
+    """Return how often to read what is dear once there is much of it."""
+    return CADENCE_SECONDS if slow.reasons.decisions < FEW_DECISIONS else SLOW_SECONDS
+
+
+def curve_pace(curve: Curve) -> float:
+    """Return how often to read a curve: as often as a new point would be seen."""
+    return CADENCE_SECONDS if curve.until - curve.since <= SHORT else SLOW_SECONDS
 
 
 class Board:
@@ -78,10 +96,10 @@ class Board:
     def __init__(self, engine: AsyncEngine, redis_url: str) -> None:
         self._engine = engine
         self._redis_url = redis_url
-        self._facts: Shared[Facts] = Shared(self._read_facts, CADENCE_SECONDS)
-        self._slow: Shared[Slow] = Shared(self._read_slow, SLOW_SECONDS)
+        self._facts: Shared[Facts] = Shared(self._read_facts, lambda _: CADENCE_SECONDS)
+        self._slow: Shared[Slow] = Shared(self._read_slow, slow_pace)
         self._curves: dict[Range, Shared[Curve]] = {
-            name: Shared(self._curve_reader(name), CADENCE_SECONDS if name == "1h" else SLOW_SECONDS) for name in RANGES
+            name: Shared(self._curve_reader(name), curve_pace) for name in RANGES
         }
 
     async def overview(self) -> Seen[Overview]:
@@ -107,9 +125,11 @@ class Board:
 
     async def curve(self, wanted: Range) -> Seen[Curve] | None:
         """Return a window of the global curve, or None before the portfolio is opened."""
-        if (await self._facts.look()).value.figures is None:
+        facts = await self._facts.look()
+        if facts.value.figures is None:
             return None
-        return await self._curves[wanted].look()
+        seen = await self._curves[wanted].look()
+        return Seen(ending_at(seen.value, facts.value.figures, facts.value.taken_at), seen.taken_at, seen.error)
 
     def expire(self) -> None:
         """Let the next look show what was just changed."""

@@ -65,6 +65,16 @@ class Curve(Frozen):
     shadows: tuple[Point, ...]
 
 
+def ending_at(curve: Curve, figures: GlobalFigures, at: datetime) -> Curve:
+    """Return `curve` with `figures` as its end, so that the newest point and the figure beside it are one number."""
+    end = _point(at, figures.equity_micros, figures.deposits_micros - figures.withdrawals_micros)
+    kept = tuple(point for point in curve.points if point.at < at)
+    if kept and kept[-1].pnl_micros == end.pnl_micros:
+        end = kept[-1]
+        kept = kept[:-1]
+    return curve.model_copy(update={"points": (*kept, end), "until": max(curve.until, at)})
+
+
 def smallest_range(opened_at: datetime, now: datetime) -> Range:
     """Return the smallest window that holds everything since opening."""
     return next((name for name, span in SPANS.items() if now - opened_at <= span), "all")

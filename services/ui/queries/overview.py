@@ -1,5 +1,6 @@
 """Everything the overview shows, read in one transaction; what changes slowly is read at a slower pace."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -82,6 +83,22 @@ class Overview(Frozen):
     slow: Slow
 
     @property
+    def top_people(self) -> tuple[Person, ...]:
+        """The users whose copies made most, with their curves as far as they are read."""
+        curves = {person.user_id: person for person in self.slow.top_people}
+        return tuple(
+            person.model_copy(
+                update={
+                    "shadow_trend": curves[person.user_id].shadow_trend,
+                    "exec_trend": curves[person.user_id].exec_trend,
+                }
+            )
+            if person.user_id in curves
+            else person
+            for person in best_of(self.facts.people)
+        )
+
+    @property
     def is_first_run(self) -> bool:
         """Whether nobody was ever followed."""
         return not self.facts.people
@@ -121,15 +138,19 @@ async def read_facts(engine: AsyncEngine, waiting: Waiting, now: datetime) -> Fa
 
 async def read_slow(engine: AsyncEngine, facts: Facts, now: datetime) -> Slow:
     """Return the slow part; raises Unavailable while the database is away."""
-    copied = [person for person in facts.people if person.exec_id is not None]
-    best = sorted(copied, key=lambda each: (-each.ours_micros, -each.theirs_micros, each.label))[:TOP]
     async with transaction(engine) as connection:
-        top = await with_trends(connection, best, now)
+        top = await with_trends(connection, best_of(facts.people), now)
         reasons = await read_reasons(connection, now)
         rate = WinRate(closed=0, won=0)
         if facts.figures is not None:
             rate = await read_win_rate(connection, facts.figures.portfolio_id)
     return Slow(top_people=tuple(top), reasons=reasons, win_rate=rate)
+
+
+def best_of(people: Sequence[Person]) -> list[Person]:
+    """Return the users whose copies made most."""
+    copied = [person for person in people if person.exec_id is not None]
+    return sorted(copied, key=lambda each: (-each.ours_micros, -each.theirs_micros, each.label))[:TOP]
 
 
 def gap_of(people: list[Person]) -> Gap:

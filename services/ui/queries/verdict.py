@@ -18,7 +18,6 @@ _WITHOUT: Final = {
     "simulator": "New trades are seen, but wait for their decision.",
     "ledger": "Decisions wait to be booked, so figures stand still.",
     "pricer": "Prices stand still; detection and copying continue.",
-    "ui": "The dashboard does not register.",
 }
 
 
