@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+WARM := import services.cli.__main__, services.ingest.app, services.simulator.app, services.ledger.app, services.pricer.app, \
+  services.grouper.app, services.sandbox.app, services.ui.app, alembic.command, supervisor.supervisord
 
 .PHONY: help up down test check bench format lock clean
 .DEFAULT_GOAL := help
@@ -22,6 +24,7 @@ $(BIN)/uv: requirements-uv.lock
 $(VENV)/.runtime: $(BIN)/uv requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@$(BIN)/python -c "$(WARM)" # compile once what all processes would else compile at the same time
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock

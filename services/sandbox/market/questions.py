@@ -79,7 +79,7 @@ _CANDIDATES = (
 )
 _PARTIES = ("Democratic", "Republican", "Democratic")
 _WORDS = ("tariff", "Bitcoin", "inflation", "Artificial Intelligence", "shutdown", "golf")
-_RELEASES = ("GPT-6", "Gemini 4", "Claude 6", "Grok 6", "GTA VI", "DeepSeek V5")
+_RELEASES = ("GPT-6", "GTA VI", "DeepSeek V5")
 _REGIONS = (("Russia", "Ukraine"), ("Israel", "Hezbollah"), ("Sudan", "the RSF"), ("Thailand", "Cambodia"))
 
 
