@@ -86,10 +86,10 @@ class Play:
         return {row["name"]: int(row["pid"]) for row in rows if row["name"] not in others}
 
     def kill(self, name: str, pid: int) -> None:
-        """End a process without warning and wait until another has started in its place."""
+        """End a process without warning and wait until another has started in its place, or the play is over."""
         started = self._starts(name)
         os.kill(pid, signal.SIGKILL)
-        self.wait_until(lambda: self._starts(name) > started, f"another {name}")
+        self.wait_until(lambda: self._starts(name) > started or self._process.poll() is not None, f"another {name}")
 
     def _starts(self, name: str) -> int:
         return (self.data_dir / "logs" / f"{name}.log").read_text(errors="replace").count(START)
