@@ -64,13 +64,12 @@ class Announcer:
 
     async def flush(self) -> None:
         """Publish what is kept; an outage leaves it for the next time."""
-        messages = list(self._kept)
+        # Taken at once, because decisions and the sweep flush side by side.
+        messages, self._kept = list(self._kept), deque[AttemptDecided](maxlen=KEPT_MAX)
         if not messages:
             return
         try:
             await self._publish(messages)
         except Unavailable as error:
             _log.warning("announcements_wait", messages=len(messages), error=str(error)[:200])
-            return
-        for _ in messages:
-            self._kept.popleft()
+            self._kept.extendleft(reversed(messages))

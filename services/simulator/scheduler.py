@@ -35,6 +35,8 @@ FAILURES_MAX: Final = 3
 """Retries of a decision that raises, before its group is given up."""
 IDLE_SECONDS: Final = 1.0
 """Longest sleep, so that health shows a living loop."""
+GIVEN_UP_IN_A_ROW_MAX: Final = 10
+"""Groups given up with no decision between; beyond it the code is wrong, not the groups: they wait for a better one."""
 OUTAGE_SECONDS: Final = 0.5
 ABSENT: Final = timedelta(milliseconds=500)
 """How soon to look again for a portfolio that the ledger has yet to open."""
@@ -84,6 +86,7 @@ class Scheduler:
         self._announce, self._give_up = announce, give_up
         self._now, self._is_outage = now, is_outage
         self._schedule = Schedule(per_user=scope is Scope.EXEC_USER)
+        self._given_up_in_a_row = 0
         self._wake = asyncio.Event()
 
     def __len__(self) -> int:
@@ -157,6 +160,8 @@ class Scheduler:
         now = self._now()
         self._schedule.remove([decided.group.id for decided in chunk.decided])
         self._schedule.remove([candidate.group.id for candidate in chunk.known])
+        if chunk.decided:
+            self._given_up_in_a_row = 0
         for portfolio in chunk.absent:
             self._schedule.hold(names[portfolio], now + ABSENT)
         for portfolio, blocked in chunk.blocked.items():
@@ -192,11 +197,12 @@ class Scheduler:
         waiting = self._schedule.add(group, self._now())
         waiting.failures += 1
         _log.error("decision_failed", group_id=str(group.id), failures=waiting.failures, exc_info=error)
-        if waiting.failures > FAILURES_MAX:
+        if waiting.failures > FAILURES_MAX and self._given_up_in_a_row < GIVEN_UP_IN_A_ROW_MAX:
+            self._given_up_in_a_row += 1
             await self._give_up(group, error)
             self._schedule.remove([group.id])
             return
-        self._schedule.hold(self._schedule.lane_of(group), self._now() + BACKOFF * 2**waiting.failures)
+        self._schedule.hold(self._schedule.lane_of(group), self._now() + BACKOFF * 2 ** min(waiting.failures, 6))
 
     def _is_passing(self, error: Exception) -> bool:
         """Tell whether an error says nothing of what was being decided."""

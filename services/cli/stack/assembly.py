@@ -17,7 +17,6 @@ from services.cli.stack.programs import POSTGRES, VALKEY, Plan, environment, por
 from services.cli.stack.supervisor import Launch, write_configuration
 
 RPC_VARIABLE, PUBLIC_URL_VARIABLE = "SHADOWBOOK_RPC_WS_URL", "PUBLIC_URL"
-DASHBOARD_PORT_PREFERRED = 8787
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +91,6 @@ def choose_ports(memory: Memory, *, live: bool, requested: int | None) -> None:
         check_requested(requested)
         ports["dashboard"] = requested
     for name in port_names(live):
-        if name == "dashboard" and name not in ports and is_free(DASHBOARD_PORT_PREFERRED):
-            ports[name] = DASHBOARD_PORT_PREFERRED
         if name not in ports or not is_free(ports[name]):
             ports[name] = free_port(ports.values())
     memory.remember(ports=ports)

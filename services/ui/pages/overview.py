@@ -163,7 +163,9 @@ def _without_ages(html: str) -> str:
 
 
 def _shape(curve: Curve) -> object:
-    return (curve.range, curve.points[0].at, len(curve.points), curve.points[-1].equity_micros, curve.points[-1].at)
+    """Return what makes a curve worth sending again: another value, or another minute."""
+    last = curve.points[-1]
+    return (curve.range, curve.points[0].at, last.equity_micros, last.at.replace(second=0, microsecond=0))
 
 
 def _shadow_name(seen: Seen[Overview]) -> str:

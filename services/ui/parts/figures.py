@@ -56,11 +56,6 @@ def cents(price_micros: int) -> str:
     return f"{Decimal(price_micros) / 10_000:.1f}\u00a2"
 
 
-def seconds(value: Decimal | float) -> str:
-    """Return a short duration."""
-    return f"{value:.1f} s" if value < 60 else duration(float(value))
-
-
 def duration(value: float) -> str:
     """Return a duration in its largest unit."""
     whole = max(0, int(value))

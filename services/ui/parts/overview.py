@@ -65,8 +65,7 @@ def equity_head(seen: Seen[Overview], curve: Curve | None, shadow_name: str) -> 
     )
     return (
         '<h2>Global equity</h2><div class="sb-leg"><span><i class="sb-sw" style="--c:var(--global)"></i>Global '
-        f"<b>{usd(figures.equity_micros)}</b></span>{shadows}"
-        f"<span>Exposure <b>{usd(figures.exposure_micros)}</b></span></div>"
+        f"<b>{usd(figures.equity_micros)}</b></span>{shadows}</div>"
         f'<span class="sb-sp"></span>{_ranges(curve.range)}'
     )
 
@@ -105,12 +104,13 @@ def blocks(seen: Seen[Overview], today: tuple[int, ...], now: datetime) -> dict[
         if facts.limits
         else empty(icon("empty"), "No limit in use", "Limits count once the paper portfolio is open.")
     )
+    exposed = f'<span class="sb-sub">exposure {usd(facts.figures.exposure_micros)}</span>' if facts.figures else ""
     return {
         "banner": banner_block(seen, now),
         "money": answers.money(overview, today),
         "why": answers.why(facts, slow.reasons),
         "working": answers.working(facts.verdict, now, seen.error),
-        "limits": panel_head("Risk limits in use") + limits,
+        "limits": panel_head("Risk limits in use", right=exposed) + limits,
         "users": panel_head("Top users", "copied alone, since followed") + tables.users(overview.top_people),
         "markets": panel_head("Top markets", "largest first") + tables.markets(facts),
         "decisions": panel_head("Latest decisions", "global portfolio") + tables.decisions(facts.latest, now),

@@ -69,9 +69,6 @@ def ending_at(curve: Curve, figures: GlobalFigures, at: datetime) -> Curve:
     """Return `curve` with `figures` as its end, so that the newest point and the figure beside it are one number."""
     end = _point(at, figures.equity_micros, figures.deposits_micros - figures.withdrawals_micros)
     kept = tuple(point for point in curve.points if point.at < at)
-    if kept and kept[-1].pnl_micros == end.pnl_micros:
-        end = kept[-1]
-        kept = kept[:-1]
     return curve.model_copy(update={"points": (*kept, end), "until": max(curve.until, at)})
 
 

@@ -127,7 +127,7 @@ def _processes(rows: list[Any] | Any, now: datetime) -> list[Process]:
             Process(
                 service=row.service,
                 instance=str(value.get("instance", row.service)),
-                status="down" if is_down else str(value.get("status", "ok")),
+                status="down" if is_down else "ok" if row.service == OWN else str(value.get("status", "ok")),
                 beat_at=beat,
                 started_at=datetime.fromisoformat(value["started_at"]),
                 faults={} if is_down else {str(k): str(v)[:300] for k, v in value.get("faults", {}).items()},
