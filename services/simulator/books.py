@@ -21,9 +21,9 @@ from libs.common.observability.metrics import BOOKS_FETCHED
 from services.simulator.core.facts import Group
 
 BOOKS_PER_CALL: Final = 250
-LOOK_SECONDS: Final = 0.02
+LOOK_SECONDS: Final = 0.012
 """How often to look for books that another process fetches."""
-CALL_SECONDS: Final = 0.05
+CALL_SECONDS: Final = 0.06
 """Least time between two calls; groups that fall due meanwhile share the next one."""
 CLAIM_SECONDS: Final = 1.0
 """How often to try to take over a claim."""

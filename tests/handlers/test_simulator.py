@@ -19,7 +19,7 @@ from services.simulator.books import BookDesk
 from services.simulator.core.facts import Group
 from services.simulator.core.rules import compile_rules
 from services.simulator.handlers import on_groups_closed
-from services.simulator.scheduler import Scheduler, portfolio_id
+from services.simulator.scheduler import GIVEN_UP_IN_A_ROW_MAX, Scheduler, portfolio_id
 from services.simulator.store.rows import Attempted, Candidate
 from services.simulator.turns import Blocked, Chunk
 from tests.support.decisions import BOOK, GROUP, NO, NOW, YES
@@ -353,3 +353,31 @@ async def test_announcements_survive_an_outage_of_the_bus() -> None:
     await announcer.again([second])
     assert [each.group_id for each in sent] == [first.group.id, second.group.id]
     assert len(announcer) == 0
+
+
+async def test_announcing_side_by_side_sends_each_attempt_once_and_loses_none() -> None:
+    sent: list[AttemptDecided] = []
+
+    async def publish(messages: Sequence[AttemptDecided]) -> None:
+        await asyncio.sleep(0)
+        sent.extend(messages)
+
+    announcer = Announcer(Scope.EXEC_USER, publish)
+    each = [candidate(group(), decided=True) for _ in range(3)]
+    await asyncio.gather(announcer.again(each[:2]), announcer.flush(), announcer.again(each[2:]), announcer.flush())
+    assert sorted(str(one.group_id) for one in sent) == sorted(str(one.group.id) for one in each)
+    assert len(announcer) == 0
+
+
+async def test_a_run_of_failures_stops_giving_up() -> None:
+    """When everything fails, the code is wrong: groups wait for a better one instead of filling the dead letters."""
+    there = Desktop(*[ValueError("a bug")] * 500)
+    groups = [group(closed_at=NOW - timedelta(seconds=1)) for _ in range(GIVEN_UP_IN_A_ROW_MAX + 3)]
+    there.scheduler.wait_for(groups)
+    await there.scheduler.tick()
+    there.scheduler.books_settled([each.id for each in groups])
+    for attempt in range(100):
+        there.time.seconds += 10 * (attempt + 1)
+        await there.scheduler.tick()
+    assert len(there.given_up) == GIVEN_UP_IN_A_ROW_MAX
+    assert len(there.scheduler) == 3

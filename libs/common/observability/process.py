@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -86,6 +87,7 @@ def main(name: str, settings_class: Callable[[], S], serve: Serve[S]) -> int:
     configure(name, settings.instance, settings.log_format, settings.log_level)
     log = structlog.get_logger()
     log.info("process_started")
+    gc.freeze()  # what the imports left lives as long as the process: no collection needs to look at it again
     try:
         uvloop.run(_until_stopped(settings, serve))
     except Exception:  # the very top: say why, then let the supervisor start the next life
