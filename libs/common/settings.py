@@ -13,10 +13,23 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "SHADOWBOOK_"
 
 
-class ServiceSettings(BaseSettings):
-    """Connections and door of one process; subclassed once per service."""
+class StrictSettings(BaseSettings):
+    """Settings read from SHADOWBOOK_* variables, of which none may be unknown."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_variables(cls, values: object) -> object:
+        known = {PREFIX + name.upper() for name in cls.model_fields}
+        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+        if unknown:
+            raise ValueError(f"unknown variables {', '.join(unknown)}; expected only {', '.join(sorted(known))}")
+        return values
+
+
+class ServiceSettings(StrictSettings):
+    """Connections and door of one process; subclassed once per service."""
 
     database_url: SecretStr = Field(validation_alias="DATABASE_URL")
     """postgresql://ROLE:PASSWORD@HOST:PORT/NAME of this service's own role."""
@@ -28,15 +41,6 @@ class ServiceSettings(BaseSettings):
     """Port of /health and /metrics on 127.0.0.1."""
     log_format: Literal["json", "pretty"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_variables(cls, values: object) -> object:
-        known = {PREFIX + name.upper() for name in cls.model_fields}
-        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
-        if unknown:
-            raise ValueError(f"unknown variables {', '.join(unknown)}; expected only {', '.join(sorted(known))}")
-        return values
 
 
 class UpstreamSettings(ServiceSettings):

@@ -1,20 +1,16 @@
-"""Settings of the sandbox; it has neither database nor bus, so it does not share the services' base class."""
+"""Settings of the sandbox, which has neither database nor bus."""
 
-import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
 
-PREFIX = "SHADOWBOOK_"
+from libs.common.settings import StrictSettings
 
 
-class Settings(BaseSettings):
+class Settings(StrictSettings):
     """What to play, how fast, with which faults, and where."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     instance: str = Field(default="sandbox-0", min_length=1, max_length=60)
     http_port: int = Field(ge=1, le=65535)
@@ -33,12 +29,3 @@ class Settings(BaseSettings):
     """Widest eth_getLogs range answered, as a free plan of the default provider has it."""
     log_format: Literal["json", "pretty"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_variables(cls, values: object) -> object:
-        known = {PREFIX + name.upper() for name in cls.model_fields}
-        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
-        if unknown:
-            raise ValueError(f"unknown variables {', '.join(unknown)}; expected only {', '.join(sorted(known))}")
-        return values
