@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -10,18 +11,14 @@ from uuid import UUID
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from libs.common.bus import Bus
 from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import ATTEMPTS_DECIDED, CONFIG_CHANGED, CONTROL_CHANGED, GROUPS_CLOSED
-from libs.common.db.checkpoints import beat
-from libs.common.db.dead_letters import PostgresDeadLetters
-from libs.common.db.engine import is_outage, make_engine
+from libs.common.db.engine import is_outage
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import Scope
+from libs.common.frame import Frame, opened_frame
 from libs.common.messages import AttemptDecided, GroupClosed
-from libs.common.observability.health import Health
-from libs.common.observability.http import serve_http
-from libs.common.observability.metrics import BusMetrics
+from libs.common.observability.metrics import UpstreamMetrics
 from libs.common.upstream.clob import ClobClient
 from libs.common.upstream.gateway import Gateway, Patience
 from services.simulator.announcing import Announcer
@@ -65,37 +62,22 @@ def closed(group: Group) -> GroupClosed:
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run one simulator until `stop`."""
-    simulator = _Simulator(settings)
-    serve_http(simulator.health, settings.http_port)
-    try:
+    async with opened_frame(SERVICE, settings, pool_size=POOL_SIZE) as frame, AsyncExitStack() as cleanup:
+        frame.health.require("scheduler", within_seconds=15)
+        frame.health.set_detail("scope", settings.scope.value)
+        simulator = _Simulator(settings, frame)
+        cleanup.push_async_callback(simulator.close)
         await simulator.run(stop)
-    finally:
-        await simulator.close()
 
 
 class _Simulator:
     """The parts of one process, and what runs beside its scheduler."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, frame: Frame) -> None:
         self._settings, self._scope, self._consumer = settings, settings.scope, CONSUMERS[settings.scope]
-        redis_url = settings.redis_url.get_secret_value()
-        self._engine = make_engine(
-            settings.database_url.get_secret_value(), application=settings.instance, pool_size=POOL_SIZE
-        )
-        self.health = Health(SERVICE, settings.instance)
-        self.health.require("scheduler", within_seconds=15)
-        self.health.set_detail("scope", settings.scope.value)
-        self._bus = Bus(
-            redis_url,
-            service=SERVICE,
-            instance=settings.instance,
-            dead_letters=PostgresDeadLetters(self._engine),
-            health=self.health,
-            metrics=BusMetrics(),
-            is_outage=is_outage,
-        )
-        self._bucket = RedisTokenBucket(redis_url)
-        self._clob = Gateway(settings.clob_url, "clob", self._bucket, patience=CLOB_PATIENCE)
+        self._engine, self._bus, self._health = frame.engine, frame.bus, frame.health
+        self._bucket = RedisTokenBucket(settings.redis_url.get_secret_value())
+        self._clob = Gateway(settings.clob_url, "clob", self._bucket, patience=CLOB_PATIENCE, metrics=UpstreamMetrics())
         self._configs = ConfigStore(self._engine)
         self._groups = GroupStore(self._engine, self._scope, self._consumer)
         self._rules = CurrentRules({})
@@ -146,26 +128,23 @@ class _Simulator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take up what former lives left, then listen and decide until `stop`."""
-        settings = self._settings
         async with asyncio.TaskGroup() as tasks:
-            beating = beat(self._engine, SERVICE, settings.instance, settings.http_port, self.health.snapshot)
-            background = [tasks.create_task(beating), tasks.create_task(self._desk.run())]
+            background = [tasks.create_task(self._desk.run())]
             try:
                 await _until_up(self._merge, stop)
                 await _until_up(self._take_up, stop)
                 await self._bus.start()
                 background += [tasks.create_task(self._watch_config()), tasks.create_task(self._sweep())]
-                await self._scheduler.run(stop, lambda: self.health.progress("scheduler"))
+                await self._scheduler.run(stop, lambda: self._health.progress("scheduler"))
             finally:
                 await self._bus.stop()
                 for task in background:
                     task.cancel()
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Let go of the exchange and its budget."""
         await self._clob.close()
         await self._bucket.close()
-        await self._engine.dispose()
 
     def _rules_for(self, user_id: UUID) -> Rules:
         return self._rules.of(user_id)
@@ -191,10 +170,10 @@ class _Simulator:
         try:
             if written := await self._configs.merge():
                 _log.info("config_merged", versions=written)
-            self.health.set_fault("config", None)
+            self._health.set_fault("config", None)
         except Rejected as error:
             _log.error("config_rejected", error=str(error))
-            self.health.set_fault("config", str(error)[:300])
+            self._health.set_fault("config", str(error)[:300])
         self._rules = await self._configs.current()
 
     async def _watch_config(self) -> None:

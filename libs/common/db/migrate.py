@@ -45,11 +45,6 @@ async def downgrade(url: str, revision: str = "base") -> None:
     await _run(url, lambda connection: command.downgrade(_config(connection), revision))
 
 
-async def check_version(url: str) -> None:
-    """Raise DatabaseIsNewerError when the database at `url` knows a revision this code does not."""
-    await _run(url, _check_version)
-
-
 async def _run(url: str, work: Callable[[Connection], None]) -> None:
     engine = create_async_engine(async_url(url), poolclass=NullPool)
     try:

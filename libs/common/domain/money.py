@@ -42,11 +42,6 @@ def notional_floor(price_micros: int, share_micros: int) -> int:
     return price_micros * share_micros // MICROS
 
 
-def notional_ceil(price_micros: int, share_micros: int) -> int:
-    """Return price * shares in USDC micros, rounded up."""
-    return -(-price_micros * share_micros // MICROS)
-
-
 def price_floor(notional_micros: int, share_micros: int) -> int:
     """Return the average price in micros per share, rounded down; shares must be positive."""
     return notional_micros * MICROS // share_micros

@@ -119,12 +119,6 @@ def ensure_database(place: PostgresPlace, port: int, password: str, name: str = 
         raise StackError(f"could not create database {name!r}: {result.stderr.strip()}")
 
 
-def clear_stale_pid(data: Path, running: bool) -> None:
-    """Remove the pid file of a server that was killed, whose number another process may carry by now."""
-    if not running:
-        (data / "postmaster.pid").unlink(missing_ok=True)
-
-
 def url(port: int, password: str, *, role: str = OPERATOR, database: str = DATABASE) -> str:
     """Return the SQLAlchemy URL of a role."""
     return f"postgresql+asyncpg://{role}:{password}@127.0.0.1:{port}/{database}"
