@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -22,18 +22,25 @@ def async_url(url: str) -> URL:
 
 def make_engine(url: str, *, application: str, pool_size: int = 4) -> AsyncEngine:
     """Return an engine whose sessions speak UTC and name `application` to the operator."""
-    return create_async_engine(
+    engine = create_async_engine(
         async_url(url),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=COMMAND_TIMEOUT_SECONDS,
-        pool_pre_ping=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "command_timeout": COMMAND_TIMEOUT_SECONDS,
             "server_settings": {"application_name": application, "timezone": "UTC", "jit": "off"},
         },
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection the server closed; the driver knows, so no ping must ask."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("the server closed the connection")
 
 
 @asynccontextmanager
