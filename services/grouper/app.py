@@ -19,6 +19,8 @@ from services.grouper.settings import Settings
 from services.grouper.store import GroupStore
 
 SERVICE: Final = "grouper"
+REST_SECONDS: Final = 0.2
+"""A group closes two seconds after its first event, so events may be read unhurried."""
 SWEEP_SECONDS: Final = 10
 SWEEP_OLDER_THAN: Final = timedelta(seconds=30)
 SWEEP_REACH: Final = timedelta(days=1)
@@ -35,7 +37,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         frame.health.require("closing", within_seconds=15)
         store = GroupStore(frame.engine)
         clock = _clock(settings, store, frame.bus)
-        frame.bus.consume(EVENTS_DETECTED, SERVICE, on_events_detected(store, clock.start), batch_max=500)
+        handle = on_events_detected(store, clock.start)
+        frame.bus.consume(EVENTS_DETECTED, SERVICE, handle, batch_max=500, rest_seconds=REST_SECONDS)
         await _take_up(store, clock, stop)
         await frame.bus.start()
         sweeping = asyncio.create_task(_sweep(store, frame.bus))

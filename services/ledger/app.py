@@ -29,6 +29,8 @@ LOOK_SECONDS: Final = 1.0
 """How soon a follow gets its portfolios, and a new minute its snapshots."""
 SWEEP_SECONDS: Final = 30.0
 BATCH_MAX: Final = 200
+REST_SECONDS: Final = 0.1
+"""Postings of this time share a transaction; nobody decides by them, as decisions count what is not posted yet."""
 POOL_SIZE: Final = 6
 """Four consumers, the looks and the heartbeat; each uses one connection at a time."""
 
@@ -57,8 +59,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def _consume(bus: Bus, books: Books) -> None:
-    bus.consume(EVENTS_DETECTED, SERVICE, on_events_detected(books, report_posted), batch_max=BATCH_MAX)
-    bus.consume(ATTEMPTS_DECIDED, SERVICE, on_attempts_decided(books, report_posted), batch_max=BATCH_MAX)
+    events, attempts = on_events_detected(books, report_posted), on_attempts_decided(books, report_posted)
+    bus.consume(EVENTS_DETECTED, SERVICE, events, batch_max=BATCH_MAX, rest_seconds=REST_SECONDS)
+    bus.consume(ATTEMPTS_DECIDED, SERVICE, attempts, batch_max=BATCH_MAX, rest_seconds=REST_SECONDS)
     bus.consume(MARKETS_RESOLVED, SERVICE, on_markets_resolved(books, report_posted), batch_max=BATCH_MAX)
     bus.consume(MARKS_UPDATED, SERVICE, on_marks_updated(books, metrics.SNAPSHOTS_WRITTEN.inc), batch_max=BATCH_MAX)
 

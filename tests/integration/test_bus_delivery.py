@@ -45,6 +45,20 @@ async def test_each_group_gets_every_message(redis_url: str) -> None:
     assert user.done == world.done == GOOD
 
 
+async def test_what_comes_while_a_consumer_rests_shares_a_batch_and_a_stop_is_not_held_up(redis_url: str) -> None:
+    spy: Spy[ControlChanged] = Spy()
+    async with asyncio.timeout(20), running_bus(redis_url, (STREAM, GROUP, spy), rest_seconds=0.5) as bus:
+        await bus.publish(STREAM, GOOD[:1])
+        await until(lambda: spy.done == GOOD[:1])
+        for message in GOOD[1:]:
+            await bus.publish(STREAM, [message])
+        await until(lambda: spy.done == GOOD)
+    assert spy.batches == [GOOD[:1], GOOD[1:]]
+    async with asyncio.timeout(20), running_bus(redis_url, (STREAM, GROUP, spy), rest_seconds=600) as bus:
+        await bus.publish(STREAM, GOOD[:1])
+        await until(lambda: len(spy.batches) == 3)
+
+
 async def test_a_message_put_on_the_stream_by_hand_is_read(redis_url: str) -> None:
     spy: Spy[ControlChanged] = Spy()
     async with running_bus(redis_url, (STREAM, GROUP, spy)), raw_redis(redis_url) as client:

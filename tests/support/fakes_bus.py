@@ -148,6 +148,7 @@ async def running_bus(
     letters: DeadLetterStore | None = None,
     instance: str = "test-0",
     policy: RetryPolicy = QUICK,
+    rest_seconds: float = 0.0,
     **options: Any,
 ) -> AsyncIterator[Bus]:
     """Run a bus with consumers (stream, group, handler) for the length of a block."""
@@ -155,7 +156,7 @@ async def running_bus(
         url, service="test", instance=instance, dead_letters=letters or InMemoryDeadLetters(), policy=policy, **options
     )
     for stream, group, handler in consumers:
-        bus.consume(stream, group, handler)
+        bus.consume(stream, group, handler, rest_seconds=rest_seconds)
     await bus.start()
     try:
         yield bus

@@ -108,11 +108,14 @@ class Bus:
         *,
         batch_max: int = 200,
         timeout_seconds: float = 30,
+        rest_seconds: float = 0.0,
     ) -> None:
         """Let `handler` read `stream` as `group`; call before `start`.
 
         The handler gets a batch of at most `batch_max` messages and returns when they are done. It may raise Rejected
         (dead letter now), Unavailable (wait) or anything else (counted); a failed batch is tried again one by one.
+        After a batch that was not full the next read waits `rest_seconds`, where that much delay does no harm: what
+        comes meanwhile shares a batch, and so a transaction.
         """
         stream.require_group(group)
         if self._started:
@@ -139,6 +142,7 @@ class Bus:
                 name=self._instance,
                 batch_max=batch_max,
                 timeout_seconds=timeout_seconds,
+                rest_seconds=rest_seconds,
                 policy=self._policy,
                 health=self._health,
                 metrics=self._metrics,

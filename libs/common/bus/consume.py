@@ -59,6 +59,7 @@ class Consumer(Generic[M]):
         name: str,
         batch_max: int,
         timeout_seconds: float,
+        rest_seconds: float,
         policy: RetryPolicy,
         health: Health,
         metrics: Metrics,
@@ -67,6 +68,7 @@ class Consumer(Generic[M]):
         self._delivery = delivery
         self._log = log
         self._batch_max = batch_max
+        self._rest_seconds = rest_seconds
         self._claim_idle_seconds = policy.claim_idle(timeout_seconds)
         self._policy = policy
         self._health = health
@@ -125,7 +127,7 @@ class Consumer(Generic[M]):
         await self._log.idle()
 
     async def _on_batch(self, raw: dict[str, Any]) -> None:
-        """Deliver what FastStream read; return, and so let it read on, once nothing says to pause."""
+        """Deliver what FastStream read; return, and so let it read on, once nothing says to pause or rest."""
         entries, skipped = [], []
         for raw_id, fields in zip(raw["message_ids"], raw["data"], strict=True):
             message_id = raw_id.decode()
@@ -139,6 +141,8 @@ class Consumer(Generic[M]):
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set() and (pause := self._delivery.hold_seconds(loop.time())) > 0:
             await self._rest(self._stopping, min(pause, self._policy.outage_cap_seconds))
+        if self._rest_seconds and len(raw["message_ids"]) < self._batch_max:
+            await self._rest(self._stopping, self._rest_seconds)
 
     async def _retry_loop(self) -> None:
         """Deliver parked messages when they are due; a stopped consumer tries one per probe."""
