@@ -36,13 +36,15 @@ from services.simulator.store.session import BEGINNING
 
 SERVICE: Final = "simulator"
 CONSUMERS: Final = {Scope.EXEC_USER: "simulator-user", Scope.EXEC_GLOBAL: "simulator-global"}
-CLAIM_AFTER_SECONDS: Final = {Scope.EXEC_USER: 0.0, Scope.EXEC_GLOBAL: 0.06}
+STANDS_BACK_SECONDS: Final = {Scope.EXEC_USER: None, Scope.EXEC_GLOBAL: 0.3}
 """The user scope fetches books; the global one steps in where it does not."""
 SWEEP_OLDER_THAN: Final = timedelta(seconds=30)
 SWEEP_REACH: Final = timedelta(hours=6)
 """Regular sweeps look back this far; the look at start goes to the beginning."""
 START_BATCH: Final = 20_000
-POOL_SIZE: Final = 5
+POOL_SIZE: Final = 6
+REST_SECONDS: Final = 0.1
+"""Groups are heard of well before they are due, so reading them may be unhurried."""
 CLOB_PATIENCE: Final = Patience(attempts=2, connect_seconds=1, read_seconds=2)
 """A book must come while the decision waits for it."""
 
@@ -89,7 +91,7 @@ class _Simulator:
             self._books,
             self._books_settled,
             now=_now,
-            claim_after_seconds=CLAIM_AFTER_SECONDS[self._scope],
+            stands_back_seconds=STANDS_BACK_SECONDS[self._scope],
             patience_seconds=settings.book_patience_seconds,
         )
         self._scheduler = self._make_scheduler()
@@ -122,14 +124,17 @@ class _Simulator:
     def _consume(self) -> None:
         bus, consumer = self._bus, self._consumer
         handle = on_groups_closed(self._groups, self._scheduler.wait_for, self._announcer.again)
-        bus.consume(GROUPS_CLOSED, consumer, handle, batch_max=500)
+        bus.consume(GROUPS_CLOSED, consumer, handle, batch_max=500, rest_seconds=REST_SECONDS)
         bus.consume(CONFIG_CHANGED, consumer, on_config_changed(self._config_changed.set))
         bus.consume(CONTROL_CHANGED, consumer, on_control_changed(self._scheduler.look))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take up what former lives left, then listen and decide until `stop`."""
         async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(self._desk.run())]
+            background = [
+                tasks.create_task(self._desk.run()),
+                tasks.create_task(self._books.listen(self._desk.settled_elsewhere)),
+            ]
             try:
                 await _until_up(self._merge, stop)
                 await _until_up(self._take_up, stop)

@@ -1,13 +1,15 @@
 """The desk that gets each group its one book: claimed by one process of either scope, fetched together, shared.
 
-A group is brought here when it falls due, so no book is fetched too early. What another process claimed is looked up
-until it is there; a claim that yields nothing for RECLAIM_SECONDS is taken over. A book that cannot be had for
-`patience_seconds` is given up, and the group is decided without one.
+A group comes here shortly before it falls due, so that the claim is settled when the book may be fetched: at its due,
+never earlier. Books that another process fetches are announced by the database, and looked up where that is lost. A
+claim that yields nothing for RECLAIM_SECONDS is taken over. A book that cannot be had for `patience_seconds` is given
+up, and the group is decided without one.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -19,12 +21,17 @@ from libs.common.domain.book import Book
 from libs.common.domain.errors import ShadowbookError
 from libs.common.observability.metrics import BOOKS_FETCHED
 from services.simulator.core.facts import Group
+from services.simulator.core.schedule import Waiting
 
 BOOKS_PER_CALL: Final = 250
-LOOK_SECONDS: Final = 0.012
-"""How often to look for books that another process fetches."""
 CALL_SECONDS: Final = 0.06
-"""Least time between two calls; groups that fall due meanwhile share the next one."""
+"""Time between two calls in the long run, which leaves a part of the exchange's budget to marks and polls."""
+CALLS_SAVED_UP: Final = 10
+"""Calls that may follow sooner after a calm spell."""
+CALL_SECONDS_MIN: Final = 0.03
+"""Groups that fall due within this time of a call share the next one."""
+LOOK_SECONDS: Final = 0.25
+"""How often to look for books that another process fetches, should its announcement be lost."""
 CLAIM_SECONDS: Final = 1.0
 """How often to try to take over a claim."""
 RETRY_SECONDS: Final = 0.2
@@ -60,14 +67,15 @@ class BookRows(Protocol):
 
 
 @dataclass(slots=True)
-class _Wish:
-    """One group that needs a book. `claim_at`, `ask_at` and `give_up_at` are on the monotonic clock."""
+class Wish:
+    """One group that needs a book. All times are on the monotonic clock; `ask_at` is never before the group's due."""
 
     group: Group
     claim_at: float
+    ask_at: float
+    look_at: float
+    give_up_at: float
     is_ours: bool = False
-    ask_at: float = 0.0
-    give_up_at: float = 0.0
     was_asked: bool = False
     error: str = "the exchange has no book of this token"
 
@@ -82,53 +90,90 @@ class BookDesk:
         settled: Callable[[Sequence[UUID]], None],
         *,
         now: Callable[[], datetime],
-        claim_after_seconds: float = 0.0,
+        stands_back_seconds: float | None = None,
         patience_seconds: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`claim_after_seconds` leaves the other scope's process the first try, so that the exchange is asked once."""
+        """With `stands_back_seconds` it claims only what nobody settled so long after the due."""
         self._source, self._rows, self._settled = source, rows, settled
-        self._now, self._clock, self._sleep = now, clock, sleep
-        self._claim_after, self._patience = claim_after_seconds, patience_seconds
-        self._wishes: dict[UUID, _Wish] = {}
+        self._now, self._clock = now, clock
+        self._stands_back, self._patience = stands_back_seconds, patience_seconds
+        self._wishes: dict[UUID, Wish] = {}
         self._wake = asyncio.Event()
-        self._next_call = 0.0
+        self._last_call = -math.inf
+        self._paid_until = -math.inf
 
     def __len__(self) -> int:
         return len(self._wishes)
 
-    def want(self, groups: Sequence[Group]) -> None:
-        """Get books for groups that are due."""
-        for group in groups:
-            if group.id not in self._wishes:
-                self._wishes[group.id] = _Wish(group, self._clock() + self._claim_after)
-        if self._wishes:
+    def want(self, coming: Sequence[Waiting]) -> None:
+        """Get books for groups that are about to fall due."""
+        now, clock = self._now(), self._clock()
+        for each in coming:
+            if each.group.id not in self._wishes:
+                due = clock + max(0.0, (each.due - now).total_seconds())
+                claim_at = clock if self._stands_back is None else due + self._stands_back
+                self._wishes[each.group.id] = Wish(each.group, claim_at, due, due + LOOK_SECONDS, due + self._patience)
+        if coming:
             self._wake.set()
+
+    def settled_elsewhere(self, group_ids: Iterable[UUID]) -> None:
+        """Note that another process settled the books of these groups."""
+        self._finish(group_ids)
 
     async def run(self) -> None:
         """Serve wishes until cancelled; an outage of the database only delays them."""
-        while True:
-            if not self._wishes:
+        async with asyncio.TaskGroup() as calls:
+            while True:
                 self._wake.clear()
-                await self._wake.wait()
-            try:
-                await self.tick()
-            except Exception as error:  # noqa: BLE001  groups wait for their books; the desk must not fall
-                _log.warning("books_wait", error=f"{type(error).__name__}: {error}"[:300])
-                await self._sleep(OUTAGE_SECONDS)
-            if self._wishes:
-                await self._sleep(self._pause())
+                try:
+                    await self.tend()
+                except Exception as error:  # noqa: BLE001  groups wait for their books; the desk must not fall
+                    _log.warning("books_wait", error=f"{type(error).__name__}: {error}"[:300])
+                    await asyncio.sleep(OUTAGE_SECONDS)
+                if asked := self.next_call():
+                    calls.create_task(self.call(asked))
+                try:
+                    async with asyncio.timeout(self._pause()):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
 
-    async def tick(self) -> None:
-        """Look for what others fetched, claim what nobody did, and fetch what is ours and may be asked for."""
-        await self._claim()
-        await self._look()
-        await self._abandon()
-        await self._fetch()
-
-    async def _claim(self) -> None:
+    async def tend(self) -> None:
+        """Claim what nobody did, look for what others fetched, and give up what is hopeless."""
         now = self._clock()
+        await self._claim(now)
+        await self._look(now)
+        await self._abandon(now)
+
+    def next_call(self) -> list[Wish]:
+        """Return the wishes to ask for in one call now, if a call may be made now; the caller must make it."""
+        now = self._clock()
+        if now < self._call_at():
+            return []
+        ready = [wish for wish in self._wishes.values() if wish.is_ours and wish.ask_at <= now]
+        assets = set(list(dict.fromkeys(wish.group.asset_id for wish in ready))[:BOOKS_PER_CALL])
+        asked = [wish for wish in ready if wish.group.asset_id in assets]
+        if asked:
+            self._last_call, self._paid_until = now, max(self._paid_until, now) + CALL_SECONDS
+        for wish in asked:
+            wish.ask_at = math.inf
+        return asked
+
+    async def call(self, asked: Sequence[Wish]) -> None:
+        """Ask the exchange for the books of these wishes; what it has is settled, the rest is asked for again."""
+        again = RETRY_SECONDS
+        try:
+            await self._fetch(asked)
+        except Exception as error:  # noqa: BLE001  the books of these groups wait; others are served
+            _log.warning("books_wait", error=f"{type(error).__name__}: {error}"[:300])
+            again = OUTAGE_SECONDS
+        finally:
+            for wish in asked:
+                wish.was_asked, wish.ask_at = True, self._clock() + again
+            self._wake.set()
+
+    async def _claim(self, now: float) -> None:
         unclaimed = [wish for wish in self._wishes.values() if not wish.is_ours and wish.claim_at <= now]
         if not unclaimed:
             return
@@ -137,23 +182,19 @@ class BookDesk:
             wish.claim_at = now + CLAIM_SECONDS
             if wish.group.id in ours:
                 wish.is_ours = True
-                wish.give_up_at = now + self._patience
+                wish.give_up_at = max(wish.ask_at, now) + self._patience
 
-    async def _look(self) -> None:
-        others = [group_id for group_id, wish in self._wishes.items() if not wish.is_ours]
+    async def _look(self, now: float) -> None:
+        others = [group_id for group_id, wish in self._wishes.items() if not wish.is_ours and wish.look_at <= now]
         if others:
             self._finish(await self._rows.settled(others))
+            for group_id in others:
+                if wish := self._wishes.get(group_id):
+                    wish.look_at = now + LOOK_SECONDS
 
-    async def _fetch(self) -> None:
+    async def _fetch(self, asked: Sequence[Wish]) -> None:
         now = self._clock()
-        if now < self._next_call:
-            return
-        wishes = [wish for wish in self._wishes.values() if wish.is_ours and wish.ask_at <= now]
-        assets = list(dict.fromkeys(wish.group.asset_id or "" for wish in wishes))[:BOOKS_PER_CALL]
-        asked = [wish for wish in wishes if wish.group.asset_id in set(assets)]
-        if not asked:
-            return
-        self._next_call = now + CALL_SECONDS
+        assets = list(dict.fromkeys(wish.group.asset_id or "" for wish in asked))
         found: Mapping[str, Book] = {}
         try:
             async with asyncio.timeout(max(LEAST_SECONDS, min(wish.give_up_at for wish in asked) - now)):
@@ -168,12 +209,13 @@ class BookDesk:
             await self._rows.save(books, fetched_at)
             BOOKS_FETCHED.labels(outcome="fetched").inc(len(books))
             self._finish(books)
-        for wish in asked:
-            wish.was_asked, wish.ask_at = True, self._clock() + RETRY_SECONDS
 
-    async def _abandon(self) -> None:
-        now = self._clock()
-        hopeless = [wish for wish in self._wishes.values() if wish.was_asked and wish.give_up_at <= now]
+    async def _abandon(self, now: float) -> None:
+        hopeless = [
+            wish
+            for wish in self._wishes.values()
+            if wish.is_ours and wish.was_asked and wish.give_up_at <= now and wish.ask_at < math.inf
+        ]
         by_error: dict[str, list[UUID]] = {}
         for wish in hopeless:
             by_error.setdefault(wish.error, []).append(wish.group.id)
@@ -183,16 +225,21 @@ class BookDesk:
             BOOKS_FETCHED.labels(outcome="given_up").inc(len(group_ids))
             self._finish(group_ids)
 
-    def _finish(self, group_ids: Mapping[UUID, Book] | Sequence[UUID] | set[UUID]) -> None:
+    def _finish(self, group_ids: Iterable[UUID]) -> None:
         done = [group_id for group_id in group_ids if self._wishes.pop(group_id, None) is not None]
         if done:
             self._settled(done)
 
-    def _pause(self) -> float:
-        """Return how long until something can be done."""
-        now = self._clock()
-        waits = [LOOK_SECONDS if not wish.is_ours else wish.ask_at - now for wish in self._wishes.values()]
-        soonest = max(min(waits), 0.002)
-        if all(wish.is_ours for wish in self._wishes.values()):
-            soonest = max(soonest, self._next_call - now)
-        return min(soonest, LOOK_SECONDS)
+    def _call_at(self) -> float:
+        """Return when a call may be made: CALL_SECONDS after the last one, or sooner while calls are saved up."""
+        return max(self._last_call + CALL_SECONDS_MIN, self._paid_until - CALLS_SAVED_UP * CALL_SECONDS)
+
+    def _pause(self) -> float | None:
+        """Return how long until something can be done; None while nothing is wished."""
+        waits = [
+            max(wish.ask_at, self._call_at()) if wish.is_ours else min(wish.claim_at, wish.look_at)
+            for wish in self._wishes.values()
+        ]
+        waits += [wish.give_up_at for wish in self._wishes.values() if wish.is_ours and wish.was_asked]
+        soonest = min(waits, default=math.inf)
+        return None if soonest == math.inf else max(0.001, soonest - self._clock())

@@ -26,7 +26,7 @@ from libs.common.observability.metrics import (
 )
 from services.simulator.core.facts import Group
 from services.simulator.core.rules import Rules
-from services.simulator.core.schedule import LaneKey, Schedule, needs_book, own_due
+from services.simulator.core.schedule import LaneKey, Schedule, Waiting, needs_book, own_due
 from services.simulator.records import Decided
 from services.simulator.store.rows import Candidate
 from services.simulator.turns import Chunk
@@ -74,7 +74,7 @@ class Scheduler:
         seed: int,
         chunk_max: int,
         rules_for: Callable[[UUID], Rules],
-        want_books: Callable[[Sequence[Group]], None],
+        want_books: Callable[[Sequence[Waiting]], None],
         announce: Callable[[Sequence[Decided], Sequence[Candidate]], Awaitable[None]],
         give_up: Callable[[Group, Exception], Awaitable[None]],
         now: Callable[[], datetime],
@@ -124,7 +124,7 @@ class Scheduler:
     async def tick(self) -> bool:
         """Decide what is due; return whether anything was tried."""
         now = self._now()
-        self._fall_due(now)
+        self._prepare(now)
         lanes = self._schedule.eligible(now)[: self._chunk_max]
         if not lanes:
             return False
@@ -140,11 +140,12 @@ class Scheduler:
                 await self._isolate(lanes)
         return True
 
-    def _fall_due(self, now: datetime) -> None:
+    def _prepare(self, now: datetime) -> None:
+        """Order the books of what comes up."""
         wishes = []
-        for waiting in self._schedule.fall_due(now):
-            if needs_book(waiting.group, self._rules_for(waiting.group.user_id), now):
-                wishes.append(waiting.group)
+        for waiting in self._schedule.come_up(now):
+            if needs_book(waiting.group, self._rules_for(waiting.group.user_id), max(now, waiting.due)):
+                wishes.append(waiting)
             else:
                 waiting.is_ready = True
         self._want_books(wishes)

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from libs.common.domain.config import CopyConfig, merge
 from services.simulator.core.facts import Group
 from services.simulator.core.rules import compile_rules
-from services.simulator.core.schedule import Schedule, is_stale, needs_book, own_due
+from services.simulator.core.schedule import AHEAD, Schedule, is_stale, needs_book, own_due
 from tests.support.decisions import GROUP, NOW, SPLIT
 
 RULES = compile_rules(CopyConfig(), 1)
@@ -34,7 +34,7 @@ def test_a_lane_waits_for_its_first_group_even_when_younger_ones_are_ready() -> 
     older, younger = group(0), group(1, HERON)
     schedule.add(younger, NOW)
     schedule.add(older, NOW + timedelta(seconds=2))
-    schedule.fall_due(NOW)
+    schedule.come_up(NOW)
     schedule.ready([younger.id, older.id])
     assert schedule.eligible(NOW) == []
     assert schedule.eligible(NOW + timedelta(seconds=2)) == [None]
@@ -60,19 +60,20 @@ def test_a_group_without_its_book_is_not_eligible() -> None:
     assert schedule.eligible(NOW) == [None]
 
 
-def test_each_group_falls_due_once() -> None:
+def test_each_group_comes_up_once_ahead_of_its_due() -> None:
     schedule = Schedule(per_user=False)
     schedule.add(GROUP, NOW)
     schedule.add(GROUP, NOW + timedelta(seconds=1))
-    assert schedule.fall_due(NOW - timedelta(microseconds=1)) == []
-    assert [each.group for each in schedule.fall_due(NOW)] == [GROUP]
-    assert schedule.fall_due(NOW + timedelta(seconds=5)) == []
+    assert schedule.come_up(NOW - AHEAD - timedelta(microseconds=1)) == []
+    assert [each.group for each in schedule.come_up(NOW - AHEAD)] == [GROUP]
+    assert schedule.next_wake(NOW - AHEAD) == NOW
+    assert schedule.come_up(NOW + timedelta(seconds=5)) == []
 
 
 def test_a_lane_on_hold_is_left_alone_until_then_or_until_a_book_comes() -> None:
     schedule = Schedule(per_user=False)
     schedule.add(GROUP, NOW)
-    schedule.fall_due(NOW)
+    schedule.come_up(NOW)
     schedule.ready([GROUP.id])
     schedule.hold(None, NOW + timedelta(seconds=1))
     assert schedule.eligible(NOW) == []
@@ -82,14 +83,14 @@ def test_a_lane_on_hold_is_left_alone_until_then_or_until_a_book_comes() -> None
     assert schedule.eligible(NOW) == [None]
 
 
-def test_it_wakes_when_the_next_group_falls_due() -> None:
+def test_it_wakes_when_the_next_group_comes_up() -> None:
     schedule = Schedule(per_user=False)
     assert schedule.next_wake(NOW) is None
     gone = group(0)
     schedule.add(gone, NOW + timedelta(seconds=1))
     schedule.add(GROUP, NOW + timedelta(seconds=3))
     schedule.remove([gone.id])
-    assert schedule.next_wake(NOW) == NOW + timedelta(seconds=3)
+    assert schedule.next_wake(NOW) == NOW + timedelta(seconds=3) - AHEAD
     assert len(schedule) == 1
     assert GROUP.id in schedule
 

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,9 +17,10 @@ from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import Decision, Scope
 from libs.common.messages import AttemptDecided, GroupClosed
 from services.simulator.announcing import Announcer
-from services.simulator.books import BookDesk
+from services.simulator.books import CALL_SECONDS, CALLS_SAVED_UP, OUTAGE_SECONDS, BookDesk
 from services.simulator.core.facts import Group
 from services.simulator.core.rules import compile_rules
+from services.simulator.core.schedule import Waiting
 from services.simulator.handlers import on_groups_closed
 from services.simulator.scheduler import Scheduler, portfolio_id
 from services.simulator.store.rows import Attempted, Candidate
@@ -82,9 +84,6 @@ class Time:
     def monotonic(self) -> float:
         return self.seconds
 
-    async def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
-
 
 @dataclass
 class FakeBookRows:
@@ -129,19 +128,24 @@ class Desk:
         self.time, self.rows, self.exchange = Time(), FakeBookRows(), FakeExchange()
         self.settled: list[UUID] = []
         self.desk = BookDesk(
-            self.exchange, self.rows, self.settled.extend, now=self.time.now, clock=self.time.monotonic,
-            sleep=self.time.sleep, **options,
-        )  # fmt: skip
+            self.exchange, self.rows, self.settled.extend, now=self.time.now, clock=self.time.monotonic, **options
+        )
+
+    def want(self, *groups: Group, due_in: float = 0.0) -> None:
+        due = self.time.now() + timedelta(seconds=due_in)
+        self.desk.want([Waiting(each, due) for each in groups])
 
     async def tick(self, after: float = 0.0) -> None:
         self.time.seconds += after
-        await self.desk.tick()
+        await self.desk.tend()
+        if asked := self.desk.next_call():
+            await self.desk.call(asked)
 
 
 async def test_groups_due_together_share_one_call_and_one_book_per_token() -> None:
     desk = Desk()
     groups = [group(), group(), group(asset_id=NO)]
-    desk.desk.want(groups)
+    desk.want(*groups)
     await desk.tick()
     assert desk.exchange.calls == [(YES, NO)]
     assert {desk.rows.saved[each.id] for each in groups} == {("h1", NOW)}
@@ -152,7 +156,7 @@ async def test_groups_due_together_share_one_call_and_one_book_per_token() -> No
 async def test_a_missing_book_is_asked_for_again_until_patience_ends() -> None:
     desk = Desk()
     desk.exchange.answers = [{}] * 20
-    desk.desk.want([GROUP])
+    desk.want(GROUP)
     await desk.tick()
     for _ in range(9):
         await desk.tick(after=0.21)
@@ -165,7 +169,7 @@ async def test_a_missing_book_is_asked_for_again_until_patience_ends() -> None:
 async def test_a_book_that_appears_in_time_is_taken() -> None:
     desk = Desk()
     desk.exchange.answers = [{}, Unavailable("the host is down")]
-    desk.desk.want([GROUP])
+    desk.want(GROUP)
     await desk.tick()
     await desk.tick(after=0.3)
     await desk.tick(after=0.3)
@@ -176,43 +180,96 @@ async def test_a_book_that_appears_in_time_is_taken() -> None:
 async def test_an_exchange_that_stays_away_leaves_its_reason() -> None:
     desk = Desk()
     desk.exchange.answers = [Unavailable("the host is down")] * 20
-    desk.desk.want([GROUP])
+    desk.want(GROUP)
     for _ in range(12):
         await desk.tick(after=0.21)
     assert "the host is down" in desk.rows.errors[GROUP.id]
 
 
 async def test_what_another_process_fetches_is_only_looked_up() -> None:
-    desk = Desk(claim_after_seconds=0.06)
-    desk.desk.want([GROUP])
+    desk = Desk(stands_back_seconds=0.06)
+    desk.want(GROUP)
     await desk.tick()
     assert desk.rows.claims == {}
     desk.rows.claims[GROUP.id] = "other"
     await desk.tick(after=0.1)
     assert desk.settled == []
     desk.rows.saved[GROUP.id] = ("h1", NOW)
-    await desk.tick(after=0.02)
+    await desk.tick(after=0.15)
     assert (desk.settled, desk.exchange.calls) == ([GROUP.id], [])
 
 
 async def test_the_second_scope_steps_in_when_the_first_does_not() -> None:
-    desk = Desk(claim_after_seconds=0.06)
-    desk.desk.want([GROUP])
+    desk = Desk(stands_back_seconds=0.06)
+    desk.want(GROUP)
     await desk.tick(after=0.06)
     assert desk.settled == [GROUP.id]
 
 
 async def test_calls_keep_their_distance_and_collect_what_falls_due_meanwhile() -> None:
     desk = Desk()
-    desk.desk.want([group()])
+    desk.want(group())
     await desk.tick()
-    desk.desk.want([group()])
+    desk.want(group())
     await desk.tick(after=0.01)
-    desk.desk.want([group(asset_id=NO)])
+    desk.want(group(asset_id=NO))
     await desk.tick(after=0.01)
     assert len(desk.exchange.calls) == 1
-    await desk.tick(after=0.04)
+    await desk.tick(after=0.01)
     assert desk.exchange.calls == [(YES,), (YES, NO)]
+
+
+async def test_in_the_long_run_calls_keep_to_their_part_of_the_budget() -> None:
+    desk = Desk()
+    for _ in range(1_000):
+        desk.want(group())
+        await desk.tick(after=0.01)
+    assert 10 / CALL_SECONDS <= len(desk.exchange.calls) <= 10 / CALL_SECONDS + CALLS_SAVED_UP + 1
+
+
+async def test_a_book_is_claimed_ahead_and_fetched_when_its_group_is_due() -> None:
+    desk = Desk()
+    desk.want(GROUP, due_in=0.2)
+    await desk.tick()
+    assert (desk.rows.claims, desk.exchange.calls) == ({GROUP.id: "me"}, [])
+    await desk.tick(after=0.19)
+    assert desk.exchange.calls == []
+    await desk.tick(after=0.011)
+    assert desk.rows.saved[GROUP.id] == ("h1", desk.time.now())
+
+
+async def test_what_another_process_announces_need_not_be_looked_up() -> None:
+    desk = Desk(stands_back_seconds=0.3)
+    desk.want(GROUP)
+    desk.desk.settled_elsewhere([uuid4(), GROUP.id])
+    assert (desk.settled, len(desk.desk)) == ([GROUP.id], 0)
+
+
+async def test_a_database_that_is_away_delays_books_and_loses_none() -> None:
+    desk = Desk()
+    save, desk.rows.save = desk.rows.save, AsyncMock(side_effect=Unavailable("away"))  # type: ignore[method-assign]
+    desk.want(GROUP)
+    await desk.tick()
+    assert (desk.settled, len(desk.exchange.calls)) == ([], 1)
+    desk.rows.save = save  # type: ignore[method-assign]
+    await desk.tick(after=OUTAGE_SECONDS + 0.01)
+    assert desk.settled == [GROUP.id]
+
+
+async def test_the_desk_runs_until_it_is_cancelled() -> None:
+    """On the real clock: a wish made while it sleeps wakes it, and one that is not due yet is served in time."""
+    rows, settled = FakeBookRows(), asyncio.Queue[Sequence[UUID]]()
+    desk = BookDesk(FakeExchange(), rows, settled.put_nowait, now=lambda: datetime.now(UTC))
+    running = asyncio.create_task(desk.run())
+    await asyncio.sleep(0)
+    due = datetime.now(UTC) + timedelta(seconds=0.1)
+    desk.want([Waiting(GROUP, due)])
+    async with asyncio.timeout(10):
+        assert await settled.get() == [GROUP.id]
+    assert rows.saved[GROUP.id][1] >= due - timedelta(milliseconds=2)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 class FakeDecider:
@@ -241,9 +298,12 @@ class Desktop:
         self.given_up: list[tuple[UUID, str]] = []
         self.scheduler = Scheduler(
             self.decider, scope=Scope.EXEC_GLOBAL, seed=0, chunk_max=100, rules_for=lambda _: RULES,
-            want_books=self.wanted.extend, announce=self._announce, give_up=self._give_up, now=self.time.now,
+            want_books=self._want, announce=self._announce, give_up=self._give_up, now=self.time.now,
             is_outage=lambda error: isinstance(error, ConnectionError),
         )  # fmt: skip
+
+    def _want(self, coming: Sequence[Waiting]) -> None:
+        self.wanted += [each.group for each in coming]
 
     async def _announce(self, decided: Sequence[Any], known: Sequence[Candidate]) -> None:
         assert not decided

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -156,7 +156,7 @@ async def test_a_group_waits_for_its_portfolio(database: Database) -> None:
     await replica.hear(await world.close_group())
     for _ in range(3):
         await replica.scheduler.tick()
-        await replica.desk.tick()
+        await replica.get_books()
     assert await world.attempts(USER) == []
     await world.open_portfolios()
     await replica.decide_all()
@@ -193,6 +193,34 @@ async def test_a_missing_book_is_given_up_and_shared_as_missing(world: World) ->
         assert attempt.reason_codes == ["BOOK_UNAVAILABLE"]
         assert attempt.inputs["book_error"]
     assert len(world.exchange.calls) == 1
+
+
+async def test_settled_books_are_heard_of_also_after_the_connection_was_cut(world: World) -> None:
+    teller, listener = world.replica(USER), world.replica(GLOBAL)
+    heard: asyncio.Queue[list[UUID]] = asyncio.Queue()
+    listening = asyncio.create_task(listener.books.listen(heard.put_nowait))
+
+    async def tell() -> None:
+        group = await world.close_group()
+        (found,) = await teller.groups.find([group])
+        await teller.books.claim([found.group])
+        await teller.books.give_up([group], "no book")
+        assert group in await heard.get()
+
+    async def listening_pid(other_than: int = 0) -> int:
+        while True:
+            found = await world.execute("SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN %books_settled%'")
+            if found and found[0].pid != other_than:
+                return int(found[0].pid)
+            await asyncio.sleep(0.02)
+
+    async with asyncio.timeout(20):
+        first = await listening_pid()
+        await tell()
+        await world.execute("SELECT pg_terminate_backend(:pid)", pid=first)
+        await listening_pid(other_than=first)
+        await tell()
+    listening.cancel()
 
 
 async def test_a_dead_claim_is_taken_over(world: World) -> None:

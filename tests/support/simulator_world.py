@@ -209,9 +209,14 @@ class Replica:
         async with asyncio.timeout(20):
             while len(self.scheduler):
                 await self.scheduler.tick()
-                if len(self.desk):
-                    await self.desk.tick()
+                await self.get_books()
                 await asyncio.sleep(0.005)
+
+    async def get_books(self) -> None:
+        """Run one round of the desk."""
+        await self.desk.tend()
+        if asked := self.desk.next_call():
+            await self.desk.call(asked)
 
     def _settled(self, group_ids: Sequence[UUID]) -> None:
         self.scheduler.books_settled(group_ids)

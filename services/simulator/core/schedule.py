@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from typing import Final
 from uuid import UUID
 
 from libs.common.domain.kinds import GroupKind
@@ -18,6 +19,8 @@ from services.simulator.core.rules import Rules
 
 LaneKey = UUID | None
 """The user of an EXEC_USER portfolio; None for EXEC_GLOBAL."""
+AHEAD: Final = timedelta(milliseconds=250)
+"""How long before its due a group comes up, so that what its decision needs can be arranged before it counts."""
 
 
 def own_due(group: Group, rules: Rules, seed: int) -> datetime:
@@ -39,7 +42,7 @@ class Waiting:
     group: Group
     due: datetime
     is_ready: bool = False
-    was_due: bool = False
+    came_up: bool = False
     failures: int = 0
 
 
@@ -59,7 +62,7 @@ class Schedule:
         self._per_user = per_user
         self._waiting: dict[UUID, Waiting] = {}
         self._lanes: dict[LaneKey, Lane] = {}
-        self._dues: list[tuple[datetime, UUID]] = []
+        self._wakes: list[tuple[datetime, UUID]] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -82,7 +85,7 @@ class Schedule:
             return known
         waiting = self._waiting[group.id] = Waiting(group, due)
         insort(self._lanes.setdefault(self.lane_of(group), Lane()).line, (group.order, group.id))
-        heapq.heappush(self._dues, (due, group.id))
+        heapq.heappush(self._wakes, (due - AHEAD, group.id))
         return waiting
 
     def remove(self, group_ids: Iterable[UUID]) -> None:
@@ -90,15 +93,17 @@ class Schedule:
         for group_id in group_ids:
             self._waiting.pop(group_id, None)
 
-    def fall_due(self, now: datetime) -> list[Waiting]:
-        """Return the groups that fell due since the last call."""
+    def come_up(self, now: datetime) -> list[Waiting]:
+        """Return the groups that came within AHEAD of their due since the last call."""
         found = []
-        while self._dues and self._dues[0][0] <= now:
-            _, group_id = heapq.heappop(self._dues)
+        while self._wakes and self._wakes[0][0] <= now:
+            _, group_id = heapq.heappop(self._wakes)
             waiting = self._waiting.get(group_id)
-            if waiting is not None and not waiting.was_due:
-                waiting.was_due = True
+            if waiting is not None and not waiting.came_up:
+                waiting.came_up = True
                 found.append(waiting)
+                if waiting.due > now:
+                    heapq.heappush(self._wakes, (waiting.due, group_id))
         return found
 
     def ready(self, group_ids: Iterable[UUID]) -> None:
@@ -144,10 +149,10 @@ class Schedule:
         return found
 
     def next_wake(self, now: datetime) -> datetime | None:
-        """Return when something happens by itself: a group falls due or a hold ends; None when nothing waits."""
-        while self._dues and self._dues[0][1] not in self._waiting:
-            heapq.heappop(self._dues)
-        times = [self._dues[0][0]] if self._dues else []
+        """Return when something happens by itself: a group comes up or falls due, a hold ends; None: nothing waits."""
+        while self._wakes and self._wakes[0][1] not in self._waiting:
+            heapq.heappop(self._wakes)
+        times = [self._wakes[0][0]] if self._wakes else []
         times += [lane.hold_until for lane in self._lanes.values() if lane.hold_until and lane.hold_until > now]
         return min(times, default=None)
 

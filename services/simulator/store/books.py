@@ -1,29 +1,35 @@
-"""Books of groups: who fetches which, the versions fetched, and reading them back."""
+"""Books of groups: who fetches which, the versions fetched, reading them back, and hearing of those others fetched."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import text
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from libs.common.db.engine import transaction
 from libs.common.domain.book import Book
+from libs.common.upstream.clob import chunks
 from services.simulator.core.facts import Group
-from services.simulator.store.driver import json_text
+from services.simulator.store.driver import Connection, Query, driver_connection, driver_transaction, json_text
 from services.simulator.store.rows import BookKey
 
 RECLAIM_SECONDS: Final = 3
 """A claim whose book did not come by then belongs to a dead process."""
 CACHE_MAX: Final = 2_000
+CHANNEL: Final = "books_settled"
+NAMED_MAX: Final = 200
+"""Groups that one notification names; it has room for 8000 bytes."""
+RECONNECT_SECONDS: Final = 1.0
 
-_LOOK: Final = text("""
+_LOOK: Final = Query("""
 SELECT group_id FROM group_book
 WHERE group_id = ANY(CAST(:groups AS uuid[])) AND (fetched_at IS NOT NULL OR error IS NOT NULL)
 """)
-_CLAIM: Final = text("""
+_CLAIM: Final = Query("""
 INSERT INTO group_book (group_id, asset_id, claimed_by, claimed_at)
 SELECT k.group_id, k.asset_id, :claimed_by, now()
 FROM unnest(CAST(:groups AS uuid[]), CAST(:assets AS text[])) AS k (group_id, asset_id)
@@ -33,19 +39,24 @@ WHERE group_book.fetched_at IS NULL AND group_book.error IS NULL
   AND group_book.claimed_at < now() - make_interval(secs => :reclaim)
 RETURNING group_id
 """)
-_INSERT_BOOKS: Final = text("""
+_INSERT_BOOKS: Final = Query("""
 INSERT INTO book_snapshot (asset_id, hash, timestamp_ms, fetched_at, bids, asks)
 SELECT r.asset_id, r.hash, r.timestamp_ms, r.fetched_at, r.bids, r.asks
 FROM jsonb_populate_recordset(CAST(NULL AS book_snapshot), CAST(:rows AS jsonb)) r
 ORDER BY r.asset_id, r.hash
 ON CONFLICT (asset_id, hash) DO NOTHING
 """)
-_SETTLE: Final = text("""
-UPDATE group_book b SET book_hash = k.hash, fetched_at = k.fetched_at, error = k.error
-FROM unnest(CAST(:groups AS uuid[]), CAST(:hashes AS text[]), CAST(:fetched AS timestamptz[]), CAST(:errors AS text[]))
-  AS k (group_id, hash, fetched_at, error)
-WHERE b.group_id = k.group_id AND b.fetched_at IS NULL AND b.error IS NULL
+_SETTLE: Final = Query("""
+WITH settled AS (
+  UPDATE group_book b SET book_hash = k.hash, fetched_at = :fetched_at, error = :error
+  FROM unnest(CAST(:groups AS uuid[]), CAST(:hashes AS text[])) AS k (group_id, hash)
+  WHERE b.group_id = k.group_id AND b.fetched_at IS NULL AND b.error IS NULL
+  RETURNING b.group_id
+)
+SELECT pg_notify(:channel, string_agg(CAST(group_id AS text), ',')) FROM settled HAVING count(*) > 0
 """)
+
+_log = structlog.get_logger()
 
 
 class BookStore:
@@ -58,22 +69,23 @@ class BookStore:
 
     async def settled(self, group_ids: Sequence[UUID]) -> set[UUID]:
         """Return the groups whose book was fetched or given up."""
-        async with transaction(self._engine) as connection:
-            return set((await connection.execute(_LOOK, {"groups": group_ids})).scalars())
+        async with driver_connection(self._engine) as connection:
+            return {row["group_id"] for row in await _LOOK.rows(connection, groups=group_ids)}
 
     async def claim(self, groups: Sequence[Group]) -> set[UUID]:
         """Claim the groups nobody living fetches a book for; return those that are ours now."""
-        parameters = {
-            "groups": [group.id for group in groups],
-            "assets": [group.asset_id for group in groups],
-            "claimed_by": self._instance,
-            "reclaim": RECLAIM_SECONDS,
-        }
-        async with transaction(self._engine) as connection:
-            return set((await connection.execute(_CLAIM, parameters)).scalars())
+        async with driver_connection(self._engine) as connection:
+            rows = await _CLAIM.rows(
+                connection,
+                groups=[group.id for group in groups],
+                assets=[group.asset_id for group in groups],
+                claimed_by=self._instance,
+                reclaim=RECLAIM_SECONDS,
+            )
+        return {row["group_id"] for row in rows}
 
     async def save(self, groups: Mapping[UUID, Book], fetched_at: datetime) -> None:
-        """Keep the book of each group, fetched at one time, once per version."""
+        """Keep the book of each group, fetched at one time, once per version; whoever listens is told."""
         books = {(book.asset_id, book.hash): book for book in groups.values()}
         rows = [
             {
@@ -87,19 +99,39 @@ class BookStore:
             for book in books.values()
         ]
         self.remember(books.values())
-        async with transaction(self._engine) as connection:
-            await connection.execute(_INSERT_BOOKS, {"rows": json_text(rows)})
-            await connection.execute(
-                _SETTLE, _settlement({each: book.hash for each, book in groups.items()}, fetched_at)
-            )
+        async with driver_transaction(self._engine) as connection:
+            await _INSERT_BOOKS.rows(connection, rows=json_text(rows))
+            await _settle(connection, {each: book.hash for each, book in groups.items()}, fetched_at=fetched_at)
 
     async def give_up(self, group_ids: Iterable[UUID], error: str) -> None:
-        """Say that these groups must be decided without a book."""
-        ids = sorted(group_ids)
-        nothing = [None] * len(ids)
-        parameters = {"groups": ids, "hashes": nothing, "fetched": nothing, "errors": [error[:500]] * len(ids)}
-        async with transaction(self._engine) as connection:
-            await connection.execute(_SETTLE, parameters)
+        """Say that these groups must be decided without a book; whoever listens is told."""
+        async with driver_transaction(self._engine) as connection:
+            await _settle(connection, dict.fromkeys(group_ids), error=error[:500])
+
+    async def listen(self, settled: Callable[[list[UUID]], None]) -> None:
+        """Report groups whose books some process settles, for ever; what is missed meanwhile must be looked up."""
+        while True:
+            try:
+                await self._listen_once(settled)
+            except (SQLAlchemyError, OSError) as error:
+                _log.warning("books_unheard", error=str(error)[:200])
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _listen_once(self, settled: Callable[[list[UUID]], None]) -> None:
+        """Listen until the connection ends."""
+
+        def hear(_connection: object, _pid: int, _channel: str, payload: str) -> None:
+            settled([UUID(each) for each in payload.split(",")])
+
+        async with self._engine.connect() as pooled:
+            driver: Any = (await pooled.get_raw_connection()).driver_connection
+            ended = asyncio.Event()
+            driver.add_termination_listener(lambda _connection: ended.set())
+            await driver.add_listener(CHANNEL, hear)
+            try:
+                await ended.wait()
+            finally:
+                await pooled.invalidate()
 
     def known(self, keys: Iterable[BookKey]) -> dict[BookKey, Book]:
         """Return those book versions that are in memory."""
@@ -113,11 +145,19 @@ class BookStore:
             self._cache.popitem(last=False)
 
 
-def _settlement(hashes: Mapping[UUID, str], fetched_at: datetime) -> dict[str, list[object]]:
-    ids = sorted(hashes)
-    return {
-        "groups": list(ids),
-        "hashes": [hashes[each] for each in ids],
-        "fetched": [fetched_at] * len(ids),
-        "errors": [None] * len(ids),
-    }
+async def _settle(
+    connection: Connection,
+    hashes: Mapping[UUID, str | None],
+    *,
+    fetched_at: datetime | None = None,
+    error: str | None = None,
+) -> None:
+    for part in chunks(sorted(hashes), NAMED_MAX):
+        await _SETTLE.rows(
+            connection,
+            groups=part,
+            hashes=[hashes[each] for each in part],
+            fetched_at=fetched_at,
+            error=error,
+            channel=CHANNEL,
+        )

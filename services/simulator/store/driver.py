@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from libs.common.db.engine import transaction
 
 Connection = Any
-"""An asyncpg connection in a transaction."""
+"""An asyncpg connection."""
 Record = Any
 """A row: values by column name in brackets."""
 
@@ -45,13 +45,17 @@ class Query:
 
 
 @asynccontextmanager
+async def driver_connection(engine: AsyncEngine) -> AsyncIterator[Connection]:
+    """Yield a driver's connection on which every statement is a transaction of its own."""
+    async with transaction(engine) as pooled:
+        yield (await pooled.get_raw_connection()).driver_connection
+
+
+@asynccontextmanager
 async def driver_transaction(engine: AsyncEngine) -> AsyncIterator[Connection]:
     """Yield a driver's connection in a transaction that commits at the end."""
-    async with transaction(engine) as pooled:
-        raw = await pooled.get_raw_connection()
-        connection: Any = raw.driver_connection
-        async with connection.transaction():
-            yield connection
+    async with driver_connection(engine) as connection, connection.transaction():
+        yield connection
 
 
 def json_text(rows: Any) -> str:

@@ -10,7 +10,7 @@ from libs.common.bus.streams import GROUPS_CLOSED
 from libs.common.domain.kinds import Scope
 from services.simulator.core.facts import Group
 from services.simulator.store import statements as sql
-from services.simulator.store.driver import driver_transaction
+from services.simulator.store.driver import driver_connection
 from services.simulator.store.rows import Candidate, attempted_of, group_of
 
 
@@ -24,7 +24,7 @@ class GroupStore:
 
     async def find(self, group_ids: Sequence[UUID]) -> list[Candidate]:
         """Return those groups that exist, with their attempts in this scope."""
-        async with driver_transaction(self._engine) as connection:
+        async with driver_connection(self._engine) as connection:
             rows = await sql.GROUPS.rows(connection, ids=group_ids, scope=self._scope.value)
         return [attempted_of(row) for row in rows]
 
@@ -38,5 +38,5 @@ class GroupStore:
             "consumer": self._consumer,
             "limit": limit,
         }
-        async with driver_transaction(self._engine) as connection:
+        async with driver_connection(self._engine) as connection:
             return [group_of(row) for row in await sql.MISSING.rows(connection, **parameters)]
