@@ -14,7 +14,7 @@ from libs.common.bus.streams import EVENTS_DETECTED, RECONCILE_REQUESTED
 from libs.common.domain.errors import Unavailable
 from libs.common.frame import Frame, opened_frame
 from libs.common.messages import EventDetected
-from libs.common.observability.metrics import UpstreamMetrics
+from libs.common.observability.metrics import LIMITER_FALLBACK, UpstreamMetrics
 from libs.common.upstream.data_api import DataApiClient
 from libs.common.upstream.gamma import GammaClient
 from libs.common.upstream.gateway import Gateway
@@ -64,7 +64,7 @@ class _Parts:
 
     def __init__(self, settings: Settings, frame: Frame) -> None:
         self._frame = frame
-        self._bucket = RedisTokenBucket(settings.redis_url.get_secret_value())
+        self._bucket = RedisTokenBucket(settings.redis_url.get_secret_value(), LIMITER_FALLBACK.set)
         self._data = Gateway(settings.data_api_url, "data", self._bucket, metrics=UpstreamMetrics())
         self._gamma = Gateway(settings.gamma_url, "gamma", self._bucket, metrics=UpstreamMetrics())
         store = IngestStore(frame.engine)

@@ -9,7 +9,7 @@ from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import MARKETS_RESOLVED, MARKS_UPDATED
 from libs.common.frame import opened_frame
 from libs.common.messages import MarketResolved, MarkUpdated
-from libs.common.observability.metrics import UpstreamMetrics
+from libs.common.observability.metrics import LIMITER_FALLBACK, UpstreamMetrics
 from libs.common.upstream.clob import ClobClient
 from libs.common.upstream.data_api import DataApiClient
 from libs.common.upstream.gateway import Gateway
@@ -22,7 +22,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run one pricer until `stop`."""
     async with opened_frame(SERVICE, settings) as frame, AsyncExitStack() as cleanup:
         frame.health.require("rounds", within_seconds=120)
-        bucket = RedisTokenBucket(settings.redis_url.get_secret_value())
+        bucket = RedisTokenBucket(settings.redis_url.get_secret_value(), LIMITER_FALLBACK.set)
         cleanup.push_async_callback(bucket.close)
         clob = Gateway(settings.clob_url, "clob", bucket, metrics=UpstreamMetrics())
         cleanup.push_async_callback(clob.close)

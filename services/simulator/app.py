@@ -18,7 +18,7 @@ from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import Scope
 from libs.common.frame import Frame, opened_frame
 from libs.common.messages import AttemptDecided, GroupClosed
-from libs.common.observability.metrics import UpstreamMetrics
+from libs.common.observability.metrics import LIMITER_FALLBACK, UpstreamMetrics
 from libs.common.upstream.clob import ClobClient
 from libs.common.upstream.gateway import Gateway, Patience
 from services.simulator.announcing import Announcer
@@ -78,7 +78,7 @@ class _Simulator:
     def __init__(self, settings: Settings, frame: Frame) -> None:
         self._settings, self._scope, self._consumer = settings, settings.scope, CONSUMERS[settings.scope]
         self._engine, self._bus, self._health = frame.engine, frame.bus, frame.health
-        self._bucket = RedisTokenBucket(settings.redis_url.get_secret_value())
+        self._bucket = RedisTokenBucket(settings.redis_url.get_secret_value(), LIMITER_FALLBACK.set)
         self._clob = Gateway(settings.clob_url, "clob", self._bucket, patience=CLOB_PATIENCE, metrics=UpstreamMetrics())
         self._configs = ConfigStore(self._engine)
         self._groups = GroupStore(self._engine, self._scope, self._consumer)

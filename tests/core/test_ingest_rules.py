@@ -148,7 +148,8 @@ def test_a_poll_reaches_back_two_minutes_and_over_any_gap() -> None:
 
 
 def test_a_socket_is_doubted_when_the_api_shows_a_fill_it_kept_to_itself() -> None:
-    silence = Silence(since=1_000, heard_at=1_000)
+    silence = Silence()
+    silence.renew(1_000)
     silence.miss(UUID(int=1), 1_001)
     silence.miss(UUID(int=2), 1_010)
     assert silence.doubt(1_030) is None
@@ -158,7 +159,8 @@ def test_a_socket_is_doubted_when_the_api_shows_a_fill_it_kept_to_itself() -> No
 
 
 def test_a_quiet_socket_is_probed_at_most_once_a_minute() -> None:
-    silence = Silence(since=1_000)
+    silence = Silence()
+    silence.renew(1_000)
     silence.hear(1_050)
     assert silence.doubt(1_109) is None
     assert silence.doubt(1_110) == "quiet"

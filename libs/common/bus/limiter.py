@@ -1,10 +1,12 @@
 """The request budget all processes share: token buckets in Redis, and a local eighth of them while Redis is away.
 
 The exchange's hosts together get 20 requests a second with bursts of 40, the Data API at most 10 of them; the node gets
-5 of its own. Requests for books and marks may empty the shared bucket; polls leave the last tokens to them.
+5 of its own. Requests for books and marks may empty the shared bucket; polls leave the last tokens to them, as the
+closing of gaps in the chain leaves them to what is live.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,12 +50,15 @@ DATA: Final = Bucket("data", 10, 10)
 RPC: Final = Bucket("rpc", 5, 5)
 POLL_RESERVE: Final = 10
 """Tokens of the shared bucket that polls leave to books and marks."""
+HEAL_RESERVE: Final = 2
+"""Tokens of the node's bucket that closing gaps leaves to subscriptions, block times and probes."""
 
 NEEDS: Final = {
     "clob": (Need(TOTAL),),
     "gamma": (Need(TOTAL, POLL_RESERVE // 2),),
     "data": (Need(TOTAL, POLL_RESERVE), Need(DATA)),
     "rpc": (Need(RPC),),
+    "rpc_heal": (Need(RPC, HEAL_RESERVE),),
 }
 
 SCRIPT: Final = """
@@ -85,7 +90,9 @@ _log = structlog.get_logger()
 class RedisTokenBucket:
     """Waits until a request may go out; fair within a process and class, by priority between classes."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, told: Callable[[bool], object] = lambda fallback: None) -> None:
+        """Connect lazily; `told` hears whether the local eighth applies, whenever that changes."""
+        self._told = told
         self._redis: Redis = connect(redis_url)
         self._script = self._redis.register_script(SCRIPT)
         self._turns = {host_class: asyncio.Lock() for host_class in NEEDS}
@@ -98,7 +105,7 @@ class RedisTokenBucket:
         return asyncio.get_running_loop().time() < self._away_until
 
     async def acquire(self, host_class: str, tokens: int = 1) -> None:
-        """Return when `tokens` requests to `host_class` (data, clob, gamma, rpc) may go out; never raises for Redis.
+        """Return when `tokens` requests to `host_class` (a key of NEEDS) may go out; never raises for Redis.
 
         Raises ValueError for an unknown class or for more tokens than its buckets can ever hold.
         """
@@ -127,11 +134,16 @@ class RedisTokenBucket:
             arguments += [need.bucket.name, need.bucket.rate, need.bucket.burst, need.reserve]
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return float(await self._script(keys=[keys.LIMITER], args=arguments))
+                wait = float(await self._script(keys=[keys.LIMITER], args=arguments))
         except (RedisError, OSError, TimeoutError) as error:
             self._away_until = asyncio.get_running_loop().time() + FALLBACK_SECONDS
+            self._told(True)
             _log.warning("limiter_fallback", share=f"1/{FALLBACK_SHARE}", error=f"{type(error).__name__}: {error}")
             return await self._take_locally(needs, tokens)
+        if self._away_until and not self.fallback:
+            self._away_until = 0.0
+            self._told(False)
+        return wait
 
     async def _take_locally(self, needs: tuple[Need, ...], tokens: int) -> float:
         for need in needs:

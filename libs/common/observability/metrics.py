@@ -55,6 +55,10 @@ DETECTION_LAG = _seconds("detection_lag", "From block time to first sight", ("so
 ROWS_IGNORED = _counter("wire_rows_ignored", "Wire rows recorded but not understood, by reason", ("reason",))
 WEBSOCKET_UP = _gauge("websocket_up", "1 while every chain subscription is established")
 WEBSOCKET_RECONNECTS = _counter("websocket_reconnects", "Replaced websocket connections, by reason", ("reason",))
+LOG_HEALS = _counter(
+    "log_heals", "Gaps of the chain feed fetched again: complete, halved range, refused, beyond_limit", ("outcome",)
+)
+CHAIN_PLACE = _gauge("chain_place", "Block up to which every log of followed wallets is committed")
 POLLS = _counter("polls", "Wallet polls, by outcome", ("outcome",))
 POLL_INTERVAL = _gauge("poll_interval", "Interval between two polls of one wallet", (), "seconds")
 

@@ -38,25 +38,27 @@ class CircuitBreaker:
             return left
         return self._policy.open_seconds if self._probing else 0.0
 
-    def start(self) -> None:
-        """Note that a request goes out; on an open breaker it is the probe."""
+    def start(self) -> bool:
+        """Note that a request goes out and tell whether it is the probe of an open breaker; pass that on at its end."""
         self._probing = self.is_open
+        return self._probing
 
     def succeeded(self) -> None:
         """Note an answer that can be believed."""
         self._failures, self._open_for, self._probing = 0, 0.0, False
 
-    def failed(self) -> None:
-        """Note a refusal or silence of the host."""
+    def failed(self, *, probe: bool) -> None:
+        """Note a refusal or silence of the host; what was on its way before it opened says nothing new."""
         self._failures += 1
-        if self._probing:
+        if probe:
             self._open(min(self._open_for * 2, self._policy.open_seconds_max))
         elif not self.is_open and self._failures >= self._policy.failures:
             self._open(self._policy.open_seconds)
 
-    def abandoned(self) -> None:
+    def abandoned(self, *, probe: bool) -> None:
         """Note that a request ended without telling anything of the host (cancelled)."""
-        self._probing = False
+        if probe:
+            self._probing = False
 
     def _open(self, seconds: float) -> None:
         self._open_for, self._probing = seconds, False

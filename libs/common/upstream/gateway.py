@@ -1,11 +1,13 @@
 """One host of the exchange over HTTP: rate limit, timeouts, retries, circuit breaker, and no body believed unchecked.
 
 A call ends in the decoded answer, in Unavailable (the world is down: later) or in Rejected (the request is wrong and
-will stay so).
+will stay so). Outcomes counted, one for each request and one for each call turned away before it: ok, rejected,
+timeout, unreachable, truncated, too_large, malformed, cancelled, the status (429, 503, ...), breaker_open, held.
 """
 
 import asyncio
 import json
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,7 +26,12 @@ from libs.common.upstream.metrics import NoMetrics, UpstreamMetrics
 
 USER_AGENT: Final = "Mozilla/5.0 (compatible; Shadowbook/0.1; paper trading, read only)"
 """The CDN turns away the names of bare HTTP libraries."""
+CONNECTIONS_MAX: Final = 64
+"""Above what the rate limit lets out at once, so that waiting for one of our own is never taken for a slow host."""
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
+REFUSAL_BYTES_MAX: Final = 2_000
+RETRY_AFTER_SECONDS_MAX: Final = 300.0
+"""A host that asks for a longer rest is asked again after this long: it may be a slip, and asking costs little."""
 RETRYABLE_STATUS: Final = frozenset({403, 408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 """403 is the CDN's answer to a suspected bot; it heals."""
 
@@ -41,7 +48,9 @@ class Patience:
     delay_seconds_max: float = 5.0
     retry_after_seconds_max: float = 15.0
     connect_seconds: float = 3.0
-    read_seconds: float = 10.0
+    read_seconds: float = 12.0
+    total_seconds: float = 30.0
+    """For one attempt as a whole: a body that drips never ends by `read_seconds`."""
 
 
 class MalformedError(ValueError):
@@ -72,18 +81,30 @@ def parse_json(body: bytes | str) -> Any:
 
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
-    """Return the wait a Retry-After header asks for, given as seconds or as a date; None where it says nothing."""
+    """Return the wait a Retry-After header asks for, given as seconds or as a date; None where it says nothing.
+
+    Never negative, never above RETRY_AFTER_SECONDS_MAX; what is neither a number nor a date says nothing.
+    """
     if header is None:
         return None
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
     except ValueError:
-        pass
-    try:
-        at = parsedate_to_datetime(header)
-    except ValueError:
+        at = _http_date(header)
+        if at is None:
+            return None
+        seconds = (at - now).total_seconds()
+    if math.isnan(seconds):
         return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
+    return min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)
+
+
+def _http_date(header: str | None) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(header) if header else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return at.replace(tzinfo=at.tzinfo or UTC) if at else None
 
 
 class Gateway:
@@ -123,7 +144,7 @@ class Gateway:
                 write=self._patience.connect_seconds,
                 pool=self._patience.read_seconds,
             ),
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=30.0),
+            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=4, keepalive_expiry=30.0),
         )
 
     async def get(self, path: str, params: Params, decode: Callable[[Any], T]) -> T:
@@ -150,28 +171,44 @@ class Gateway:
         raise Unavailable(f"{self.host_class} {path}: {last} ({self._patience.attempts} attempts)")
 
     async def _wait_for_permission(self, path: str) -> None:
-        if wait := self._breaker.wait_seconds():
-            self.metrics.count("requests", host_class=self.host_class, outcome="breaker_open")
-            raise Unavailable(f"{self.host_class} {path}: circuit breaker open for another {wait:.1f} s")
-        hold = self._hold_until - self._clock()
-        if hold > self._patience.retry_after_seconds_max:
-            raise Unavailable(f"{self.host_class} {path}: the host asked to be left alone for another {hold:.1f} s")
-        if hold > 0:
-            await self._sleep(hold)
+        """Return when a request may go out; raises Unavailable where that is too far away.
+
+        Nothing is awaited between the last look at the breaker and the start of the request: whoever waited for the
+        limiter while the host broke down finds out, and of those who waited for its recovery one probes.
+        """
+        await self._wait_for_host(path)
         started = self._clock()
         await self._bucket.acquire(self.host_class)
         self.metrics.observe("limiter_wait", self._clock() - started, host_class=self.host_class)
+        await self._wait_for_host(path)
+
+    async def _wait_for_host(self, path: str) -> None:
+        while True:
+            if wait := self._breaker.wait_seconds():
+                self._turned_away("breaker_open")
+                raise Unavailable(f"{self.host_class} {path}: circuit breaker open for another {wait:.1f} s")
+            hold = self._hold_until - self._clock()
+            if hold <= 0:
+                return
+            if hold > self._patience.retry_after_seconds_max:
+                self._turned_away("held")
+                raise Unavailable(f"{self.host_class} {path}: the host asked to be left alone for another {hold:.1f} s")
+            await self._sleep(hold)
+
+    def _turned_away(self, outcome: str) -> None:
+        self.metrics.count("requests", host_class=self.host_class, outcome=outcome)
 
     async def _attempt(self, method: str, path: str, params: Params, payload: Any, decode: Callable[[Any], T]) -> T:
-        self._breaker.start()
+        probe = self._breaker.start()
         started = self._clock()
         outcome = "cancelled"
         try:
-            answer = await self._exchange(method, path, params, payload, decode)
+            document = await self._exchange(method, path, params, payload)
+            answer = _decoded(document, decode)
             outcome = "ok"
         except _AttemptError as error:
             outcome = error.outcome
-            self._breaker.failed()
+            self._breaker.failed(probe=probe)
             raise
         except Rejected:
             outcome = "rejected"
@@ -182,40 +219,53 @@ class Gateway:
             return answer
         finally:
             if outcome == "cancelled":
-                self._breaker.abandoned()
+                self._breaker.abandoned(probe=probe)
             self.metrics.count("requests", host_class=self.host_class, outcome=outcome)
             self.metrics.observe("request_duration", self._clock() - started, host_class=self.host_class)
             self.metrics.observe("breaker_open", float(self._breaker.is_open), host_class=self.host_class)
 
-    async def _exchange(self, method: str, path: str, params: Params, payload: Any, decode: Callable[[Any], T]) -> T:
+    async def _exchange(self, method: str, path: str, params: Params, payload: Any) -> bytes:
+        """Return the body of a good answer."""
+        body = None
         try:
-            response = await self._client.request(method, path, params=list(params), json=payload)
-        except httpx.TimeoutException as error:
+            async with (
+                asyncio.timeout(self._patience.total_seconds),
+                self._client.stream(method, path, params=list(params), json=payload) as response,
+            ):
+                body = bytearray()
+                self._check_status(response)
+                most = BODY_BYTES_MAX if response.status_code == httpx.codes.OK else REFUSAL_BYTES_MAX
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > most:
+                        break
+        except (httpx.TimeoutException, TimeoutError) as error:
             raise _AttemptError("timeout", type(error).__name__) from error
         except httpx.TransportError as error:
-            raise _AttemptError("unreachable", f"{type(error).__name__}: {error}") from error
+            outcome = "unreachable" if body is None else "truncated"
+            raise _AttemptError(outcome, f"{type(error).__name__}: {error}") from error
         except httpx.DecodingError as error:
             raise _AttemptError("malformed", str(error)) from error
+        if response.status_code != httpx.codes.OK:
+            text = bytes(body[:200]).decode(errors="replace")
+            raise Rejected(f"{self.host_class} {method} {path}: status {response.status_code}: {text}")
+        if len(body) > BODY_BYTES_MAX:
+            raise _AttemptError("too_large", f"expected at most {BODY_BYTES_MAX} bytes")
+        return bytes(body)
+
+    def _check_status(self, response: httpx.Response) -> None:
+        """Raise _AttemptError for a status that is trouble of the host; what is left is 200 or a refusal."""
         status = response.status_code
         if status in RETRYABLE_STATUS:
-            wish = retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC))
+            # By the host's own clock where it tells it: a date means nothing on a clock that is off.
+            now = _http_date(response.headers.get("Date")) or datetime.now(UTC)
+            wish = retry_after_seconds(response.headers.get("Retry-After"), now)
             raise _AttemptError(str(status), f"status {status}", wish)
-        if 400 <= status < 500:
-            raise Rejected(f"{self.host_class} {method} {path}: status {status}: {response.text[:200]}")
-        if status != httpx.codes.OK:
+        if status != httpx.codes.OK and not 400 <= status < 500:
             raise _AttemptError(str(status), f"expected status 200, got {status}")
-        if len(response.content) > BODY_BYTES_MAX:
-            raise _AttemptError("malformed", f"expected at most {BODY_BYTES_MAX} bytes, got {len(response.content)}")
-        try:
-            document = parse_json(response.content)
-            if isinstance(document, Mapping) and "error" in document and "data" not in document:
-                raise MalformedError(f"an error body with status 200: {str(document['error'])[:120]}")
-            return decode(document)
-        except (ValueError, ArithmeticError) as error:
-            raise _AttemptError("malformed", str(error)[:200]) from error
 
     async def _back_off(self, attempt: int, error: _AttemptError, path: str) -> None:
-        if error.retry_after is not None:
+        if error.retry_after:
             self._hold_until = max(self._hold_until, self._clock() + error.retry_after)
             if error.retry_after > self._patience.retry_after_seconds_max:
                 raise Unavailable(f"{self.host_class} {path}: asked to wait {error.retry_after:.0f} s") from error
@@ -223,3 +273,14 @@ class Gateway:
         if attempt + 1 < self._patience.attempts:
             ceiling = min(self._patience.delay_seconds_max, self._patience.delay_seconds_first * 2**attempt)
             await self._sleep(self._jitter.uniform(ceiling / 4, ceiling))
+
+
+def _decoded(body: bytes, decode: Callable[[Any], T]) -> T:
+    """Return what `decode` makes of a body; whatever it stumbles over is the host's doing, and trouble like any."""
+    try:
+        document = parse_json(body)
+        if isinstance(document, Mapping) and "error" in document and "data" not in document:
+            raise MalformedError(f"an error body with status 200: {str(document['error'])[:120]}")
+        return decode(document)
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise _AttemptError("malformed", f"{type(error).__name__}: {error}"[:200]) from error

@@ -1,15 +1,9 @@
-"""The rate limit every outbound call passes: shared through Redis where there is one, else one process's own share."""
+"""What every outbound call passes first: a budget of requests. The budgets themselves are `libs.common.bus.limiter`."""
 
-from typing import Final, Literal, Protocol
-
-from aiolimiter import AsyncLimiter
+from typing import Literal, Protocol
 
 HostClass = Literal["data", "clob", "gamma"]
-
-TOTAL_PER_SECOND: Final = 20
-TOTAL_BURST: Final = 40
-DATA_PER_SECOND: Final = 10
-"""Of the total, what the Data API may take."""
+"""The hosts spoken to over HTTP; the node is spoken to over its websocket, as `rpc` and `rpc_heal`."""
 
 
 class TokenBucket(Protocol):
@@ -17,21 +11,6 @@ class TokenBucket(Protocol):
 
     async def acquire(self, host_class: str, tokens: int = 1) -> None:
         """Return once `tokens` calls to `host_class` are granted."""
-
-
-class LocalTokenBucket:
-    """A limit of this process alone; `share` of the whole budget."""
-
-    def __init__(self, share: float = 1.0) -> None:
-        burst_seconds = TOTAL_BURST / TOTAL_PER_SECOND
-        self._total = AsyncLimiter(max(1.0, TOTAL_BURST * share), burst_seconds)
-        self._data = AsyncLimiter(max(1.0, DATA_PER_SECOND * share), 1.0)
-
-    async def acquire(self, host_class: str, tokens: int = 1) -> None:
-        """Return once `tokens` calls to `host_class` are granted."""
-        if host_class == "data":
-            await self._data.acquire(tokens)
-        await self._total.acquire(tokens)
 
 
 class NoLimit:
