@@ -60,7 +60,7 @@ def test_the_place_is_before_every_gap_that_is_open() -> None:
 def test_a_gap_reaches_back_to_the_place_kept_and_no_further_than_it_may() -> None:
     assert gap_behind(1_000, 900, blocks_max=500) == Gap(900 - OVERLAP_BLOCKS, 1_000)
     assert gap_behind(1_000, None, blocks_max=500) == Gap(1_000 - START_BLOCKS, 1_000)
-    assert gap_behind(1_000, 100, blocks_max=500) == Gap(500, 1_000, given_up=400 - OVERLAP_BLOCKS)
+    assert gap_behind(1_000, 100, blocks_max=500) == Gap(500, 1_000, given_up=400 + OVERLAP_BLOCKS)
     assert gap_behind(1_000, 5_000, blocks_max=500) == Gap(1_000 - START_BLOCKS, 1_000), "another chain's place"
     assert gap_behind(1_000, 1_003, blocks_max=500) == Gap(1_003 - OVERLAP_BLOCKS, 1_000), "a reorganisation took some"
     assert gap_behind(3, None, blocks_max=500) == Gap(0, 3)

@@ -1,7 +1,9 @@
 """The gateway believes nothing unchecked, waits as it is told, and knows when to stop asking."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,8 +16,8 @@ from libs.common.upstream.breaker import BreakerPolicy
 from libs.common.upstream.clob import ClobClient
 from libs.common.upstream.data_api import DataApiClient
 from libs.common.upstream.gamma import GammaClient
-from libs.common.upstream.gateway import Gateway, Patience, retry_after_seconds
-from libs.common.upstream.limits import LocalTokenBucket, NoLimit
+from libs.common.upstream.gateway import RETRY_AFTER_SECONDS_MAX, Gateway, Patience, retry_after_seconds
+from libs.common.upstream.limits import NoLimit, TokenBucket
 
 Answer = httpx.Response | Exception
 
@@ -49,12 +51,20 @@ class World:
     def observe(self, name: str, value: float, **labels: str) -> None:
         pass
 
-    def gateway(self, host: Any = "data", *, attempts: int = 4, failures: int = 100) -> Gateway:
+    def gateway(
+        self,
+        host: Any = "data",
+        *,
+        attempts: int = 4,
+        failures: int = 100,
+        bucket: TokenBucket | None = None,
+        total_seconds: float = 30,
+    ) -> Gateway:
         return Gateway(
             "http://world/base",
             host,
-            NoLimit(),
-            patience=Patience(attempts=attempts),
+            bucket or NoLimit(),
+            patience=Patience(attempts=attempts, total_seconds=total_seconds),
             breaker=BreakerPolicy(failures=failures),
             metrics=self,
             transport=httpx.MockTransport(self.handle),
@@ -145,13 +155,193 @@ async def test_a_long_retry_after_is_not_waited_out_but_obeyed_by_everyone() -> 
     assert await ask(gateway) == {"data": []}
 
 
-def test_retry_after_is_read_as_seconds_and_as_a_date() -> None:
+def test_retry_after_is_read_as_seconds_and_as_a_date_and_never_believed_blindly() -> None:
     now = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
     assert retry_after_seconds("7", now) == 7
+    assert retry_after_seconds("1.5", now) == 1.5
     assert retry_after_seconds("Sun, 22 Nov 2026 10:00:05 GMT", now) == 5
     assert retry_after_seconds("Sun, 22 Nov 2026 09:00:00 GMT", now) == 0
-    assert retry_after_seconds("soon", now) is None
-    assert retry_after_seconds(None, now) is None
+    assert retry_after_seconds("-3", now) == 0
+    for huge in ("1e9", "inf", "99999999999999999999", "Sun, 22 Nov 2099 10:00:05 GMT"):
+        assert retry_after_seconds(huge, now) == RETRY_AFTER_SECONDS_MAX
+    for garbage in ("soon", "", "nan", "Sun, 99 Nov 2026", "7 seconds", "Sun, 22 Nov 99999 10:00:00 GMT", None):
+        assert retry_after_seconds(garbage, now) is None
+
+
+async def test_a_date_is_read_by_the_hosts_own_clock() -> None:
+    dates = {"Date": "Sun, 22 Nov 2020 10:00:00 GMT", "Retry-After": "Sun, 22 Nov 2020 10:00:04 GMT"}
+    world = World(httpx.Response(429, headers=dates), ok())
+    await ask(world.gateway())
+    assert world.slept == [4.0]
+
+
+@pytest.mark.parametrize("header", ["0", "-5", "soon", "nan"])
+async def test_a_retry_after_that_says_nothing_is_backed_off_from_like_none(header: str) -> None:
+    world = World(httpx.Response(429, headers={"Retry-After": header}))
+    with pytest.raises(Unavailable, match="4 attempts"):
+        await ask(world.gateway())
+    assert len(world.slept) == 3
+    assert all(wait > 0 for wait in world.slept)
+
+
+@pytest.mark.parametrize("header", ["60", "20", "5", "1", None, "date"])
+async def test_a_minute_of_rate_limit_is_survived_with_few_requests_and_no_caller_lost(header: str | None) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if world.now >= 60:
+            return ok()
+        if header == "date":
+            told = {"Retry-After": "Sun, 22 Nov 2026 10:00:02 GMT", "Date": "Sun, 22 Nov 2026 10:00:00 GMT"}
+            return httpx.Response(429, headers=told)
+        return httpx.Response(429, headers={"Retry-After": header} if header else {}, text="error code: 1015")
+
+    world = World(answer)
+    gateway = Gateway(
+        "http://world", "data", NoLimit(), metrics=world, transport=httpx.MockTransport(world.handle),
+        clock=lambda: world.now, sleep=world.sleep,
+    )  # fmt: skip
+    answered: set[int] = set()
+    while len(answered) < 5 and world.now < 200:
+        for caller in range(5):
+            with suppress(Unavailable):
+                await ask(gateway)
+                answered.add(caller)
+        world.now += 1
+    assert len(answered) == 5
+    assert world.now < 100, "it is found out soon after the minute is over"
+    asked = len(world.requests) - 5
+    assert asked <= (60 if header in {"1", "date"} else 20), f"{asked} requests to a host that wants none"
+    if header == "60":
+        assert asked == 1
+        assert world.outcomes["held"] > 100, "whoever is turned away because of the hold is counted"
+
+
+async def test_a_caller_asleep_for_a_hold_that_grew_meanwhile_does_not_go_out() -> None:
+    world = World(httpx.Response(429, headers={"Retry-After": "3"}), ok())
+    gateway = world.gateway()
+
+    async def sleep(seconds: float) -> None:
+        await world_sleep(seconds)
+        if len(world.slept) == 1:
+            gateway._hold_until = world.now + 90
+
+    world_sleep, world.sleep = world.sleep, sleep  # type: ignore[method-assign]
+    gateway._sleep = sleep
+    with pytest.raises(Unavailable, match="left alone for another 90"):
+        await ask(gateway)
+    assert len(world.requests) == 1
+
+
+class Gate:
+    """A limiter that lets nobody through until it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+
+    async def acquire(self, host_class: str, tokens: int = 1) -> None:
+        await self.opened.wait()
+
+
+async def test_of_many_who_waited_for_the_limiter_one_probes_an_open_breaker() -> None:
+    slow = httpx.Response(200, stream=Body(b'{"data": []}', pause=0.02))
+    world, gate = World(*[httpx.Response(500)] * 3, slow, ok()), Gate()
+    gateway = world.gateway(attempts=1, failures=3, bucket=gate)
+    gate.opened.set()
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await ask(gateway)
+    gate.opened.clear()
+    world.now += 2
+    waiting = [asyncio.create_task(ask(gateway)) for _ in range(5)]
+    await asyncio.sleep(0)
+    gate.opened.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert sum(1 for result in results if result == {"data": []}) == 1
+    assert sum(1 for result in results if isinstance(result, Unavailable)) == 4
+    assert len(world.requests) == 4
+    assert world.outcomes == {"500": 3, "ok": 1, "breaker_open": 4}
+
+
+async def test_those_in_the_limiters_queue_stay_home_when_the_breaker_opens() -> None:
+    world, gate = World(httpx.Response(500)), Gate()
+    gateway = world.gateway(attempts=1, failures=2, bucket=gate)
+    waiting = [asyncio.create_task(ask(gateway)) for _ in range(6)]
+    await asyncio.sleep(0)
+    gate.opened.set()
+    for result in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(result, Unavailable)
+    assert len(world.requests) <= 6
+    assert world.outcomes["500"] + world.outcomes["breaker_open"] == 6
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), TypeError("x"), AttributeError("x"), IndexError("x"), ValueError("x")]
+)
+async def test_whatever_a_decoder_stumbles_over_is_the_hosts_doing(error: Exception) -> None:
+    def decode(document: Any) -> Any:
+        raise error
+
+    world = World(ok())
+    with pytest.raises(Unavailable, match="malformed"):
+        await world.gateway(attempts=2).get("/x", (), decode)
+    assert world.outcomes == {"malformed": 2}
+
+
+class Body(httpx.AsyncByteStream):
+    """A body that comes in parts and may end badly."""
+
+    def __init__(self, *parts: bytes, end: Exception | None = None, pause: float = 0) -> None:
+        self.parts, self.end, self.pause, self.sent = parts, end, pause, 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            await asyncio.sleep(self.pause)
+            self.sent += 1
+            yield part
+        if self.end:
+            raise self.end
+
+
+async def test_a_body_that_is_cut_is_told_from_a_host_that_is_away() -> None:
+    cut = Body(b'{"data": [', end=httpx.RemoteProtocolError("peer closed connection"))
+    world = World(httpx.Response(200, stream=cut), httpx.ConnectError("down"), ok())
+    assert await ask(world.gateway()) == {"data": []}
+    assert world.outcomes == {"truncated": 1, "unreachable": 1, "ok": 1}
+
+
+async def test_a_body_without_end_is_left_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("libs.common.upstream.gateway.BODY_BYTES_MAX", 1_000)
+    flood = Body(*[b"[" * 600] * 50)
+    world = World(httpx.Response(200, stream=flood), ok())
+    assert await ask(world.gateway()) == {"data": []}
+    assert world.outcomes == {"too_large": 1, "ok": 1}
+    assert flood.sent == 2
+    refusal = Body(*[b"no " * 400] * 50)
+    with pytest.raises(Rejected, match="status 400: no no"):
+        await ask(World(httpx.Response(400, stream=refusal)).gateway())
+    assert refusal.sent == 2
+
+
+async def test_a_body_that_drips_is_given_up_in_time() -> None:
+    drip = Body(*[b" "] * 1_000, pause=0.01)
+    world = World(httpx.Response(200, stream=drip), ok())
+    assert await ask(world.gateway(total_seconds=0.05)) == {"data": []}
+    assert world.outcomes == {"timeout": 1, "ok": 1}
+
+
+async def test_a_call_that_is_cancelled_is_counted_and_makes_room_for_another_probe() -> None:
+    world = World(httpx.Response(500), httpx.Response(200, stream=Body(b" ", pause=60)), ok())
+    gateway = world.gateway(attempts=1, failures=1)
+    with pytest.raises(Unavailable):
+        await ask(gateway)
+    world.now += 2
+    call = asyncio.create_task(ask(gateway))
+    while len(world.requests) < 2:  # noqa: ASYNC110  the transport sets no event
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await ask(gateway) == {"data": []}
+    assert world.outcomes == {"500": 1, "cancelled": 1, "ok": 1}
 
 
 async def test_an_open_breaker_asks_nothing_until_its_probe_succeeds() -> None:
@@ -285,10 +475,3 @@ async def test_markets_are_looked_for_among_the_open_and_then_the_closed_ones() 
     asked = [request.url.params.get_list("clob_token_ids") for request in world.requests]
     assert asked[0] == ["12", "21", "77"]
     assert asked[-1] == ["21", "77"]
-
-
-async def test_the_local_bucket_grants_a_burst_at_once() -> None:
-    bucket = LocalTokenBucket()
-    for _ in range(5):
-        await bucket.acquire("data")
-        await bucket.acquire("clob")
