@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from libs.common.bus import limiter
-from libs.common.bus.limiter import DATA, POLL_RESERVE, RPC, TOTAL, RedisTokenBucket
+from libs.common.bus.limiter import DATA, HEAL_RESERVE, POLL_RESERVE, RPC, TOTAL, RedisTokenBucket
 from tests.support.fakes_bus import raw_redis
 
 pytestmark = pytest.mark.integration
@@ -61,6 +61,14 @@ async def test_the_node_has_a_budget_of_its_own(redis_url: str) -> None:
     await bucket.close()
 
 
+async def test_closing_gaps_leaves_the_last_tokens_to_what_is_live(redis_url: str) -> None:
+    bucket = RedisTokenBucket(redis_url)
+    heals, elapsed = await granted(bucket, "rpc_heal", 0.3)
+    assert heals <= RPC.burst - HEAL_RESERVE + elapsed * RPC.rate + 1
+    assert (await granted(bucket, "rpc", 0.05))[0] >= HEAL_RESERVE
+    await bucket.close()
+
+
 async def test_tokens_come_back_at_the_rate(redis_url: str) -> None:
     bucket = RedisTokenBucket(redis_url)
     async with raw_redis(redis_url) as client:
@@ -72,17 +80,45 @@ async def test_tokens_come_back_at_the_rate(redis_url: str) -> None:
 
 
 async def test_without_redis_each_process_takes_an_eighth(unused_tcp_port_factory: Callable[[], int]) -> None:
-    bucket = RedisTokenBucket(f"redis://127.0.0.1:{unused_tcp_port_factory()}/0")
+    told: list[bool] = []
+    bucket = RedisTokenBucket(f"redis://127.0.0.1:{unused_tcp_port_factory()}/0", told.append)
     await bucket.acquire("data")
     assert bucket.fallback
+    assert told == [True]
     grants, elapsed = await granted(bucket, "clob", 0.5)
     assert 4 <= 1 + grants <= (TOTAL.burst + elapsed * TOTAL.rate) / 8 + 1
     await bucket.close()
 
 
+async def test_the_nodes_eighth_is_kept_without_redis_too(unused_tcp_port_factory: Callable[[], int]) -> None:
+    bucket = RedisTokenBucket(f"redis://127.0.0.1:{unused_tcp_port_factory()}/0")
+    (live, elapsed), (heals, _) = await asyncio.gather(granted(bucket, "rpc", 1.0), granted(bucket, "rpc_heal", 1.0))
+    assert 1 <= live + heals <= 1 + elapsed * RPC.rate / 8 + 1
+    await bucket.close()
+
+
+async def test_redis_coming_back_ends_the_fallback_and_is_told(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limiter, "FALLBACK_SECONDS", 0.05)
+    told: list[bool] = []
+    bucket = RedisTokenBucket(redis_url, told.append)
+    script = bucket._script
+
+    async def away(**given: object) -> str:
+        raise OSError("away")
+
+    monkeypatch.setattr(bucket, "_script", away)
+    await bucket.acquire("clob")
+    monkeypatch.setattr(bucket, "_script", script)
+    async with asyncio.timeout(5):
+        while told[-1]:
+            await bucket.acquire("clob")
+    assert not bucket.fallback
+    await bucket.close()
+
+
 async def test_impossible_requests_are_refused_at_once(redis_url: str) -> None:
     bucket = RedisTokenBucket(redis_url)
-    with pytest.raises(ValueError, match="expected one of clob, gamma, data, rpc, got 'ftp'"):
+    with pytest.raises(ValueError, match="expected one of clob, gamma, data, rpc, rpc_heal, got 'ftp'"):
         await bucket.acquire("ftp")
     with pytest.raises(ValueError, match="can never be had"):
         await bucket.acquire("data", 11)
