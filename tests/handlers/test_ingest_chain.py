@@ -328,7 +328,7 @@ class Stage:
             lambda detail, block: self.silence.renew(datetime.now(UTC).timestamp()),
             lambda state, detail: self.reports.append((state, detail)),
         )  # fmt: skip
-        self.life = asyncio.create_task(Life(connection, ties).run())  # type: ignore[arg-type]  the fake is enough
+        self.life = asyncio.create_task(Life(connection, ties).run())  # type: ignore[arg-type]  # the fake is enough
 
     async def end(self) -> BaseExceptionGroup[Any]:
         self.connection.pushed.put_nowait(None)
