@@ -89,7 +89,7 @@ def build(settings: Settings, clock: Callable[[], int] = wall_clock_ms) -> Sandb
     for target, routes in faces.items():
         face = Starlette(routes=routes, exception_handlers={Refused: _refused})
         mounts.append(Mount("/" + target, FaultyFace(face, target, faults, exchange.timeline, counts)))
-    control = ControlFace(exchange, health, counts)
+    control = ControlFace(exchange, health, counts, data.shown_until)
     app = Starlette(routes=[*mounts, WebSocketRoute("/rpc", rpc.serve), *control.routes()])
     return Sandbox(app, exchange, LogPump(exchange, chain, rpc, faults), data, health)
 

@@ -80,10 +80,11 @@ class Chain:
 
     def block_hash(self, number: int, now: int) -> str:
         """Return the hash a block has at this instant."""
-        fork = max(
-            (each.fork for each in self.reorgs() if each.at_ms <= now and each.first <= number <= each.last), default=0
-        )
-        return self.hash_on(number, fork)
+        return self.hash_on(number, self._fork(number, now))
+
+    def _fork(self, number: int, now: int) -> int:
+        struck = (each.fork for each in self.reorgs() if each.at_ms <= now and each.first <= number <= each.last)
+        return max(struck, default=0)
 
     def hash_on(self, number: int, fork: int) -> str:
         """Return the hash a block has on a fork."""
@@ -95,14 +96,25 @@ class Chain:
         return max(earlier, default=0)
 
     def written(self, log: Log, now: int, *, removed_from: Reorg | None = None) -> bytes:
-        """Write a log in its block as of now, or as taken out of the block it was in before a reorganisation."""
+        """Write a log in its block as of now, or as taken out of the block it was in before a reorganisation.
+
+        A recorded log keeps its recorded block until a scheduled reorganisation strikes it.
+        """
         started = self._exchange.timeline.started_ms
         since = None if started is None else now - started
         stamped = self._faults.find("rpc", "no_block_timestamp", since) is None
         number = block_number(log.timestamp)
         if removed_from is None:
-            return log.log(self.block_hash(number, now), removed=log.taken_back, stamped=stamped)
-        return log.log(self.hash_on(number, self.fork_before(number, removed_from)), removed=True, stamped=stamped)
+            return log.log(self._block_of(log, self._fork(number, now)), removed=log.taken_back, stamped=stamped)
+        return log.log(self._block_of(log, self.fork_before(number, removed_from)), removed=True, stamped=stamped)
+
+    def _block_of(self, log: Log, fork: int) -> str:
+        recorded = log.recorded_block_hash
+        if recorded is None:
+            return self.hash_on(block_number(log.timestamp), fork)
+        if fork == 0 or log.recorded_reorg:
+            return recorded
+        return "0x" + digest("block", recorded, fork).hex()  # recorded blocks stay apart even within one second
 
     def logs(self, asked: Filter, first: int, last: int, now: int) -> Iterator[bytes]:
         """Yield the logs of a range of blocks that are out and stand."""
@@ -116,7 +128,8 @@ class Chain:
         """Return a block object without its transactions' bodies."""
         second = block_second(number)
         logs: Sequence[Log] = list(self._exchange.history.logs_of_blocks(second, second, now))
-        recorded = [log.recorded_block_hash for log in logs if log.recorded_block_hash and not log.taken_back]
+        fork = self._fork(number, now)
+        recorded = [self._block_of(log, fork) for log in logs if log.recorded_block_hash and not log.taken_back]
         transactions = list(dict.fromkeys(log.tx_hash for log in logs))
         return {
             "number": hex(number),

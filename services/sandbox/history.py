@@ -44,6 +44,11 @@ class Row:
         return False
 
     @property
+    def recorded_reorg(self) -> bool:
+        """Return False: no recording takes this log's block back."""
+        return False
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """Return the topics of the fill's log: a taker's counterparty is the exchange contract itself."""
         order_hash = "0x" + digest("order", self.tx_hash, self.log_index).hex()
@@ -99,6 +104,10 @@ class Log(Protocol):
     @property
     def taken_back(self) -> bool:
         """Tell whether it was recorded as `removed`."""
+
+    @property
+    def recorded_reorg(self) -> bool:
+        """Tell whether the recording itself takes its block back: a scheduled reorganisation then leaves it alone."""
 
     @property
     def topics(self) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ class Place:
 
 @dataclass(slots=True)
 class RecordedLog:
-    """A raw log of `logs.jsonl`; its block hash is served as recorded, its number and time follow the play."""
+    """A raw log of `logs.jsonl`; its block's number and time follow the play, its hash is the recorded one."""
 
     seq: int
     at_ms: int
@@ -49,6 +49,7 @@ class RecordedLog:
     tape_ms: int
     block_tape_ms: int
     body: dict[str, Any]
+    recorded_reorg: bool = False
 
     @property
     def address(self) -> str:
@@ -83,7 +84,7 @@ class RecordedLog:
     def log(self, block_hash: str, *, removed: bool, stamped: bool) -> bytes:
         """Write it as recorded, in the play's block."""
         body = {key: value for key, value in self.body.items() if not key.startswith("_")}
-        body["blockNumber"] = hex(block_number(self.timestamp))
+        body["blockNumber"], body["blockHash"] = hex(block_number(self.timestamp)), block_hash
         if "blockTimestamp" in body:
             body["blockTimestamp"] = hex(self.timestamp)
             if not stamped:
@@ -223,8 +224,10 @@ class TapeExchange:
             block_ms = min(first_seen.get(line.value["blockHash"], at_ms), at_ms)
             first_seen[line.value["blockHash"]] = block_ms
             self._logs.append(RecordedLog(line.number, 0, 0, at_ms, block_ms, line.value))
+        gone = {log.recorded_block_hash for log in self._logs if log.taken_back}
         for log in self._logs:
             log.block_tape_ms = first_seen[log.body["blockHash"]]
+            log.recorded_reorg = log.recorded_block_hash in gone
 
     def _read_activity(self) -> None:
         lines: list[tuple[int, int, Row]] = []

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import websockets
 
+from tests.support.logged import with_raw_logs
 from tests.support.sandbox import (
     HERON,
     OTTER,
@@ -197,3 +198,30 @@ async def test_a_reorganisation_takes_logs_back_and_mines_them_again(tmp_path: P
         assert first not in stands
         block = (await sandbox.rpc("eth_getBlockByNumber", number, False))["result"]
         assert block["hash"] == again["blockHash"]
+
+
+async def test_a_reorganisation_strikes_recorded_logs_too(tmp_path: Path) -> None:
+    tape = write_tape(tmp_path / "derived", head(1_500, api_lag_ms=0), activity=[row(1, 100), row(2, 200)])
+    recorded = with_raw_logs(tape, tmp_path / "recorded")
+    async with (
+        running_sandbox(tape=recorded, faults=[fault("reorg", "rpc", at_s=1, depth=3)]) as sandbox,
+        subscribed(sandbox, OTTER) as socket,
+    ):
+        await sandbox.play()
+        *first, gone, gone_too, again, again_too = await receive(socket, 6)
+        assert [{**log, "removed": False} for log in (gone, gone_too)] == first
+        assert [{**log, "blockHash": ""} for log in (again, again_too)] == [{**log, "blockHash": ""} for log in first]
+        assert again["blockHash"] != first[0]["blockHash"]
+        number = again["blockNumber"]
+        stands = (await sandbox.rpc("eth_getLogs", {"fromBlock": number, "toBlock": number}))["result"]
+        assert again in stands
+        block = (await sandbox.rpc("eth_getBlockByNumber", number, False))["result"]
+        assert block["hash"] == again["blockHash"]
+
+
+async def test_a_play_ends_when_stale_listings_show_its_end(tmp_path: Path) -> None:
+    tape = write_tape(tmp_path, head(500, api_lag_ms=0), activity=[row(1, 400)])
+    async with running_sandbox(tape=tape, faults=[fault("duplicate_rows", "data", for_s=1_000)]) as sandbox:
+        await sandbox.play()
+        await until(lambda: ended(sandbox))
+        assert len(await sandbox.rows(OTTER)) == 1

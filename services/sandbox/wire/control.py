@@ -1,6 +1,7 @@
 """The sandbox's own door: what is playing, the order to play, health and metrics."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,8 +18,11 @@ from services.sandbox.wire.answers import json_response
 class ControlFace:
     """Tells about the play and starts it."""
 
-    def __init__(self, exchange: Exchange, health: Health, counts: Counter[str]) -> None:
+    def __init__(
+        self, exchange: Exchange, health: Health, counts: Counter[str], shown_until: Callable[[], int]
+    ) -> None:
         self._exchange = exchange
+        self._shown_until = shown_until
         self._health = health
         self._counts = counts
 
@@ -39,7 +43,7 @@ class ControlFace:
                 "name": exchange.name,
                 "mode": exchange.mode,
                 "playing": exchange.timeline.playing,
-                "ended": ends is not None and exchange.timeline.now() >= ends,
+                "ended": ends is not None and self._shown_until() >= ends,
                 "started_at": _iso(exchange.timeline.started_ms),
                 "ends_at": _iso(ends),
                 "wallets": [{"label": each.label, "wallet": each.address} for each in exchange.wallets],

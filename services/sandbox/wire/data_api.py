@@ -125,6 +125,13 @@ class DataFace:
         for wallet in self._exchange.wallets:
             self._holdings.of(wallet.address, now)
 
+    def shown_until(self) -> int:
+        """Return up to which wall instant listings show rows: now, or when a stale listing was refreshed last."""
+        now, started = self._exchange.timeline.now(), self._exchange.timeline.started_ms
+        if self._faults.find("data", "duplicate_rows", None if started is None else now - started):
+            return now - now % STALE_MS
+        return now
+
     async def activity(self, request: Request) -> Response:
         """Answer a wallet's rows of every type."""
         asked = Parameters(request, _ACTIVITY)
@@ -247,12 +254,8 @@ class DataFace:
             raise invalid("invalid cursor", "cursor") from None
 
     def _page(self, asked: Parameters, listing: _Listing, written: Callable[[Row], bytes]) -> bytes:
-        limit, now = asked.limit(), self._exchange.timeline.now()
-        self._exchange.advance(now)
-        started = self._exchange.timeline.started_ms
-        since = None if started is None else now - started
-        if self._faults.find("data", "duplicate_rows", since):
-            now -= now % STALE_MS
+        limit, now = asked.limit(), self.shown_until()
+        self._exchange.advance(self._exchange.timeline.now())
         place = self._place(asked, listing.filters)
         found: list[Row] = []
         for row in _from(self._exchange.history.rows(listing.wallet), listing, place):
@@ -262,6 +265,8 @@ class DataFace:
                     break
         page = found[:limit]
         cursor = self._cursors.give([*api_order(page[-1])], listing.filters) if len(found) > limit else None
+        started = self._exchange.timeline.started_ms
+        since = None if started is None else self._exchange.timeline.now() - started
         if self._faults.find("data", "reorder_rows", since):
             Random(now // 1000).shuffle(page)  # noqa: S311  disorder on purpose, not a secret
         rows = b",".join(map(written, page))

@@ -78,7 +78,7 @@ class LogPump:
                 for log in self._exchange.history.logs_of_blocks(
                     block_second(reorg.first), block_second(reorg.last), now
                 )
-                if log.recorded_block_hash is None and (log.at_ms, log.seq) <= self._after
+                if not log.recorded_reorg and (log.at_ms, log.seq) <= self._after
             ]
             for taken_from in (reorg, None):
                 for log in struck:
