@@ -7,7 +7,7 @@ ARGS ?=
 WARM := import services.cli.__main__, services.ingest.app, services.simulator.app, services.ledger.app, services.pricer.app, \
   services.grouper.app, services.sandbox.app, services.ui.app, alembic.command, supervisor.supervisord
 
-.PHONY: help up down test check bench format lock clean
+.PHONY: help up down test check bench chaos format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -51,6 +51,9 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts
 
 bench: $(VENV)/.dev ## Measure throughput, latency and memory; ARGS="--json FILE" writes the figures
 	@$(BIN)/python -m tests.bench.pipeline $(ARGS)
+
+chaos: $(VENV)/.dev ## Play a tape under every disturbance; ARGS="--tape DIR --speed 8 --cases NAME..." chooses
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 format: $(VENV)/.dev ## Format the code and apply safe fixes
 	@$(BIN)/ruff check --fix .

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.cases import SHORT
 from tests.support.plays import Played, Plays, play_through, with_kills, without_websocket
 from tests.support.tapes import write_tape
 
@@ -28,6 +29,7 @@ def plays(
         "undisturbed": play_through,
         "unsocketed": without_websocket,
         "killed": with_kills,
+        **{name: case.play for name, case in SHORT.items()},
     }
     running = Plays()
     running.ask(
@@ -60,3 +62,21 @@ def unsocketed(plays: Plays) -> Played:
 def killed(plays: Plays) -> Played:
     """The short tape, played with every service killed once."""
     return plays.result("killed")
+
+
+@pytest.fixture(scope="session")
+def storm(plays: Plays) -> Played:
+    """The short tape, played with every fault of the sandbox."""
+    return plays.result("storm")
+
+
+@pytest.fixture(scope="session")
+def databases_killed(plays: Plays) -> Played:
+    """The short tape, played with Postgres and Valkey killed."""
+    return plays.result("databases_killed")
+
+
+@pytest.fixture(scope="session")
+def second_ingest(plays: Plays) -> Played:
+    """The short tape, played by two ingests, with Valkey away for a while."""
+    return plays.result("second_ingest")

@@ -20,11 +20,14 @@ def _key(row: Row) -> tuple[str, str, str, str]:
 
 
 def groupable(run: Run) -> dict[str, Row]:
-    """Return the events that must be grouped, by id."""
+    """Return the events that must be grouped, by id; a fill that was mined again is not copied twice."""
     return {
         row["id"]: row
         for row in run["events"]
-        if row["status"] == "CANONICAL" and row["kind"] in {"TRADE", "SPLIT", "MERGE"} and row["share_micros"]
+        if row["status"] == "CANONICAL"
+        and row["kind"] in {"TRADE", "SPLIT", "MERGE"}
+        and row["share_micros"]
+        and not row["incarnation"]
     }
 
 

@@ -79,8 +79,14 @@ def check_shadow_cash(tape: Tape, run: Run) -> Iterator[Violation]:
 
 
 def check_shadow_entries_name_events(_tape: Tape, run: Run) -> Iterator[Violation]:
-    """Find for each canonical fill, split and merge its entries by its id, and none for rows that post nothing."""
-    posted: Counter[tuple[str, str]] = Counter((row["ref_id"], row["entry_type"]) for row in shadow_entries(run))
+    """Find for each canonical fill, split and merge its entries by its id, and none for rows that post nothing.
+
+    Entries that a REVERSAL took back do not count.
+    """
+    taken_back = {row["reverses"] for row in shadow_entries(run) if row["entry_type"] == "REVERSAL"}
+    posted: Counter[tuple[str, str]] = Counter(
+        (row["ref_id"], row["entry_type"]) for row in shadow_entries(run) if row["id"] not in taken_back
+    )
     expected: Counter[tuple[str, str]] = Counter()
     for row in run["events"]:
         if row["status"] != "CANONICAL":

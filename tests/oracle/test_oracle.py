@@ -132,6 +132,14 @@ BREAKAGES: dict[str, tuple[str, Breakage]] = {
         "shadow",
         changed("ledger", {"ref_id": "e1", "entry_type": "TRADE_FILL"}, cash_delta_micros=-1_020_000_001),
     ),
+    "a fill mined again is copied again": ("groups", changed("events", {"id": "e1"}, incarnation=1)),
+    "a reversed fill stays posted": (
+        "shadow",
+        lambda rows: (
+            doubled("events", {"id": "e1"}, id="e9", status="REVERSED")(rows),
+            doubled("ledger", {"ref_id": "e1", "entry_type": "FEE"}, id="l9", ref_id="e9", cash_delta_micros=-1)(rows),
+        ),
+    ),
     "a shadow position is left over": (
         "shadow",
         lambda rows: rows["positions"].append(

@@ -85,14 +85,23 @@ class Play:
         rows = self.status()["processes"]
         return {row["name"]: int(row["pid"]) for row in rows if row["name"] not in others}
 
+    def pid_of(self, name: str) -> int | None:
+        """Return the id of one running process by name, of a database too; None while it does not run."""
+        rows = self.status()["processes"]
+        return next((int(row["pid"]) for row in rows if row["name"] == name and row["pid"]), None)
+
     def kill(self, name: str, pid: int) -> None:
         """End a process without warning and wait until another has started in its place, or the play is over."""
         started = self._starts(name)
         os.kill(pid, signal.SIGKILL)
         self.wait_until(lambda: self._starts(name) > started or self._process.poll() is not None, f"another {name}")
 
+    def log(self, name: str) -> str:
+        """Return what a process has logged."""
+        return (self.data_dir / "logs" / f"{name}.log").read_text(errors="replace")
+
     def _starts(self, name: str) -> int:
-        return (self.data_dir / "logs" / f"{name}.log").read_text(errors="replace").count(START)
+        return self.log(name).count(START)
 
     def exported(self) -> Path:
         """Export every KIND and return the folder."""

@@ -1,0 +1,106 @@
+"""What a disturbed play must share with an undisturbed one, and what it must have done by itself."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+from services.cli.export import Format, write_rows
+from services.cli.stack import session
+from services.ledger import commands as ledger
+from tests.oracle import Run, Violation, audit, read_run
+from tests.oracle.run import KINDS
+
+Facts = dict[str, Counter[tuple[Any, ...]]]
+
+SHADOW: Final = "SHADOW_USER"
+EXIT_DRAINED: Final = 0
+_MONEY: Final = ("equity_micros", "cash_micros", "unrealized_pnl_micros", "realized_pnl_micros", "deposits_micros")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A finished play: how `up` ended, its exports, and what is wrong with it by itself."""
+
+    code: int
+    exports: Path
+    wrong: list[str]
+
+
+UNKNOWN_MARKET: Final = "['MARKET_UNKNOWN'] is given but does not hold"
+"""The oracle knows every market from its first second; who was not answered about one rightly skips it."""
+
+
+def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, *, hides_markets: bool) -> Judged:
+    """Export everything from a stack that is down, and look for what no disturbance excuses.
+
+    `hides_markets` tells that the disturbance kept markets from being known in time.
+    """
+    exports.mkdir(exist_ok=True)
+    with session(data_dir, command="export") as visit:
+        for kind in KINDS:
+            with (exports / f"{kind}.jsonl").open("w", encoding="utf-8") as stream:
+                asyncio.run(write_rows(visit.database_url, kind, Format.JSONL, stream))
+        report = asyncio.run(ledger.verify(visit.database_url))
+    wrong = [] if code == EXIT_DRAINED else [f"up ended with {code}"]
+    wrong += [f"verify: {violation}" for violation in report]
+    found = unexcused(audit(tape, exports, Fraction(speed)), hides_markets=hides_markets)
+    wrong += [f"oracle: {each}" for each in found]
+    letters = [row for row in read_run(exports)["deadletters"] if row["status"] == "OPEN"]
+    wrong += [f"dead letter: {row['stream']} {row['error'][:200]}" for row in letters]
+    return Judged(code, exports, wrong)
+
+
+def unexcused(found: Sequence[Violation], *, hides_markets: bool) -> list[str]:
+    """Return what the oracle found and a disturbance does not explain."""
+    return [text for text in map(str, found) if not (hides_markets and text.endswith(UNKNOWN_MARKET))]
+
+
+def facts(folder: Path) -> Facts:
+    """Return what must not depend on how a run went: standing events, and each user's shadow to the micro."""
+    run = read_run(folder)
+    shadow: dict[str, Counter[tuple[Any, ...]]] = {"shadow shares": Counter(), "shadow cash": Counter()}
+    for row in run["positions"]:
+        if row["scope"] == SHADOW:
+            shadow["shadow shares"][row["user_label"], row["asset_id"]] += row["share_micros"]
+    for row in run["ledger"]:
+        if row["scope"] == SHADOW:
+            shadow["shadow cash"][(row["user_label"],)] += row["cash_delta_micros"]
+    return {"events": _standing(run), "shadow PnL": _pnl(run), **shadow}
+
+
+def difference(expected: Facts, found: Facts) -> str | None:
+    """Return the first thing in which two runs differ, or None."""
+    for what, counts in expected.items():
+        missing, extra = counts - found[what], found[what] - counts
+        if missing or extra or counts != found[what]:
+            sample = " ".join(f"{sign}{next(iter(each))}" for sign, each in (("-", missing), ("+", extra)) if each)
+            return f"{what}: {missing.total()} missing, {extra.total()} too many: {sample}"
+    return None
+
+
+def _standing(run: Run) -> Counter[tuple[Any, ...]]:
+    names = ("kind", "wallet", "tx_hash", "condition_id", "asset_id", "side", "share_micros")
+    counted: Counter[tuple[Any, ...]] = Counter()
+    for row in run["events"]:
+        if row["status"] == "CANONICAL":
+            fee = row["fee_micros"] or 0
+            cash = (row["usdc_notional_micros"] or 0) + (-fee if row["side"] == "SELL" else fee)
+            counted[(*(row[name] for name in names), cash)] += 1
+    return counted
+
+
+def _pnl(run: Run) -> Counter[tuple[Any, ...]]:
+    """Return the last snapshot of each shadow, and what each of its positions has realised."""
+    latest: dict[str, dict[str, Any]] = {}
+    for row in run["snapshots"]:
+        if row["scope"] == SHADOW and row["at"] >= latest.get(row["user_label"], row)["at"]:
+            latest[row["user_label"]] = row
+    money = Counter({("user", label, *(row[name] for name in _MONEY)): 1 for label, row in latest.items()})
+    for row in run["positions"]:
+        if row["scope"] == SHADOW:
+            money["position", row["user_label"], row["asset_id"], row["cost_micros"], row["realized_pnl_micros"]] += 1
+    return money

@@ -1,0 +1,64 @@
+"""What is done to a stack's processes while a tape plays. All of it waits for conditions, none of it for time."""
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Final
+
+import psutil
+
+from services.cli.stack.data_dir import Memory, existing_data_dir
+from services.cli.stack.ports import free_port
+from services.cli.stack.supervisor import Supervisor
+from tests.support.playing import Play
+
+RECORDED: Final = '"event":"events_recorded"'
+REDIS_AWAY: Final = '"event":"redis_away"'
+SECOND: Final = "ingest-second"
+
+
+def kill_database(play: Play, name: str) -> None:
+    """End Postgres or Valkey without warning and wait until another runs in its place."""
+    before = play.pid_of(name)
+    assert before is not None, f"{name} does not run"
+    os.kill(before, signal.SIGKILL)
+    play.wait_until(lambda: play.pid_of(name) not in {None, before}, f"another {name}")
+
+
+def end_databases_once(play: Play) -> None:
+    """Kill Postgres, and once fills are recorded again Valkey; both while the tape plays."""
+    for name in ("postgres", "valkey"):
+        recorded = play.log("ingest").count(RECORDED)
+        play.wait_until(lambda seen=recorded: play.log("ingest").count(RECORDED) > seen, "further fills")  # type: ignore[misc]
+        kill_database(play, name)
+
+
+def run_second_ingest_without_valkey(play: Play) -> None:
+    """Run a further ingest to the end of the play, and keep Valkey away until both have noticed."""
+    first = play.pid_of("ingest")
+    assert first is not None, "ingest does not run"
+    own = {"SHADOWBOOK_INSTANCE": SECOND, "SHADOWBOOK_HTTP_PORT": str(free_port())}
+    with (play.data_dir / "logs" / f"{SECOND}.log").open("wb") as log:
+        command = [sys.executable, "-m", "services.ingest"]
+        second = subprocess.Popen(command, stdout=log, stderr=log, env=psutil.Process(first).environ() | own)
+    try:
+        play.wait_until(lambda: RECORDED in play.log("ingest") and "websocket_subscribed" in play.log(SECOND), "both")
+        _keep_valkey_away(play)
+        play.wait()
+    finally:
+        second.kill()
+        second.wait()
+
+
+def _keep_valkey_away(play: Play) -> None:
+    data_dir = existing_data_dir(play.data_dir)
+    supervisor = Supervisor(data_dir, Memory(data_dir.root / "stack.json").stack_id)
+    pid = play.pid_of("valkey")
+    assert pid is not None, "valkey does not run"
+    os.kill(pid, signal.SIGKILL)
+    supervisor.stop_program("valkey")  # or the supervisor would start it again at once
+    try:
+        play.wait_until(lambda: all(REDIS_AWAY in play.log(name) for name in ("ingest", SECOND)), "both to notice")
+    finally:
+        supervisor.start_program("valkey")
