@@ -71,20 +71,8 @@ STALE_MS = 10_000
 _ROW_FILTERS = frozenset(["user", "condition", "event_id", "side", "start", "end", "sort_direction", "sort_by"])
 _ACTIVITY = _ROW_FILTERS | {"type", "exclude_deposits_withdrawals"}
 _TRADES = _ROW_FILTERS | {"taker_only", "filter_type", "filter_amount"}
-_POSITIONS = frozenset(
-    [
-        "user",
-        "condition",
-        "status",
-        "filter_type",
-        "filter_amount",
-        "include_archived",
-        "title",
-        "sort_by",
-        "sort_direction",
-        "start",
-        "end",
-    ]
+_POSITIONS = frozenset(["user", "condition", "status", "filter_type", "filter_amount", "include_archived"]) | frozenset(
+    ["title", "sort_by", "sort_direction", "start", "end"]
 )
 
 
@@ -127,10 +115,8 @@ class DataFace:
 
     def shown_until(self) -> int:
         """Return up to which wall instant listings show rows: now, or when a stale listing was refreshed last."""
-        now, started = self._exchange.timeline.now(), self._exchange.timeline.started_ms
-        if self._faults.find("data", "duplicate_rows", None if started is None else now - started):
-            return now - now % STALE_MS
-        return now
+        now = self._exchange.timeline.now()
+        return now - now % STALE_MS if self._strikes("duplicate_rows", now) else now
 
     async def activity(self, request: Request) -> Response:
         """Answer a wallet's rows of every type."""
@@ -209,6 +195,10 @@ class DataFace:
         ]
         return json_response(dump_wire({"data": found}))
 
+    def _strikes(self, fault: str, now: int) -> bool:
+        started = self._exchange.timeline.started_ms
+        return self._faults.find("data", fault, None if started is None else now - started) is not None
+
     def _types(self, asked: Parameters) -> frozenset[str]:
         types = frozenset(each.upper() for each in asked.listed("type"))
         unknown = sorted(types - TYPES)
@@ -265,9 +255,7 @@ class DataFace:
                     break
         page = found[:limit]
         cursor = self._cursors.give([*api_order(page[-1])], listing.filters) if len(found) > limit else None
-        started = self._exchange.timeline.started_ms
-        since = None if started is None else self._exchange.timeline.now() - started
-        if self._faults.find("data", "reorder_rows", since):
+        if self._strikes("reorder_rows", self._exchange.timeline.now()):
             Random(now // 1000).shuffle(page)  # noqa: S311  disorder on purpose, not a secret
         rows = b",".join(map(written, page))
         return b'{"data":[' + rows + b'],"pagination":' + _pagination(limit, cursor) + b"}"
