@@ -25,7 +25,7 @@ from tests.support.tapes import write_tape
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
 
 REPLICAS: Final = 2
-WALLETS: Final = 120
+WALLETS: Final = 80
 """So many that their first polls want more than the budget for as long as the test lasts."""
 LATE_SECONDS: Final = 0.7
 """How much later than it was granted a request may arrive on a busy machine."""
@@ -143,17 +143,24 @@ async def test_replicas_share_one_budget_and_keep_to_an_eighth_each_without_redi
         count = Counter(sandbox)
         with own_valkey.run() as server:
             async with replicas(database, own_valkey.url, sandbox):
-                await count.until_polled(60)
-                assert count.samples[-1].after - count.samples[0].before > (60 - DATA.burst) / DATA.rate - LATE_SECONDS
+                await count.until_polled(40)
+                assert count.samples[-1].after - count.samples[0].before > (40 - DATA.burst) / DATA.rate - LATE_SECONDS
                 server.kill()
                 server.wait()
                 await count.until_polled(count.samples[-1].data + int(DATA.burst))  # what had been granted has come
                 away = len(count.samples)
-                await count.until_polled(count.samples[-1].data + 15)
+                await count.until_polled(count.samples[-1].data + 12)
                 without = count.samples[away:]
                 with own_valkey.run():
-                    await count.until_polled(count.samples[-1].data + 60)
+                    await count.until_polled(count.samples[-1].data + 40)
         assert overdrawn(without, DATA, REPLICAS / FALLBACK_SHARE) == []
         assert overdrawn(without, TOTAL, REPLICAS / FALLBACK_SHARE) == []
         assert overdrawn(count.samples, DATA) == []
         assert overdrawn(count.samples, TOTAL) == []
+
+
+def test_an_overdrawn_budget_is_noticed() -> None:
+    kept = [Sample(second, second, int(DATA.burst + DATA.rate * second), 0) for second in (0, 1, 5)]
+    assert overdrawn([Sample(0, 0, 0, 0), *kept], DATA) == []
+    twice = [Sample(each.before, each.after, each.data * REPLICAS, 0) for each in kept]
+    assert overdrawn([Sample(0, 0, 0, 0), *twice], DATA) != []
