@@ -30,8 +30,10 @@ def check_one_attempt_per_group_and_scope(_tape: Tape, run: Run) -> Iterator[Vio
 
 
 def _first_log(group: Row, events: dict[str, Row]) -> int | None:
+    """Return the group's first log index; None where it was not known at grouping: the API names none."""
     members = [events[event] for event in group["event_ids"] if event in events]
-    logs = [row["log_index"] for row in members if row["detect_time"] == group["first_detect_time"]]
+    first = [row for row in members if row["detect_time"] == group["first_detect_time"]]
+    logs = [row["log_index"] if row["first_source"] == "CHAIN" else None for row in first]
     known = [log for log in logs if log is not None]
     return min(known) if known and len(known) == len(logs) and len({row["tx_hash"] for row in members}) == 1 else None
 
