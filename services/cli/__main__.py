@@ -23,6 +23,7 @@ MODULES: Final = {
     "login": "services.cli.login",
     "follow": "services.cli.follow",
     "unfollow": "services.cli.follow",
+    "backfill": "services.cli.backfill",
     "export": "services.cli.export",
     "verify": "services.cli.verify",
     "dlq": "services.cli.dlq",

@@ -19,6 +19,7 @@ from libs.common.upstream.data_api import DataApiClient
 from libs.common.upstream.gamma import GammaClient
 from libs.common.upstream.gateway import Gateway
 from services.ingest.announce import Announcer
+from services.ingest.backfill import Backfiller
 from services.ingest.core.sightings import POSITION_TYPES
 from services.ingest.feed import Feed
 from services.ingest.handlers import on_reconcile_requested
@@ -27,7 +28,7 @@ from services.ingest.markets import Markets
 from services.ingest.poller import Poller
 from services.ingest.roster import Roster
 from services.ingest.settings import Settings
-from services.ingest.store import SERVICE, IngestStore, MarketStore, Recorded
+from services.ingest.store import SERVICE, IngestStore, MarketStore, Recorded, TurnStore
 
 POLL_SILENCE_SECONDS: Final = 150.0
 RECONCILE_SECONDS_MAX: Final = 600.0
@@ -51,7 +52,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(work, name=name) for name, work in parts.work().items()}
             await stop.wait()
-            for name in ("feed", "poller", "intake"):
+            for name in ("feed", "poller", "backfiller", "intake"):
                 tasks[name].cancel()
             await parts.announcer.flush(FLUSH_SECONDS)
             await frame.bus.stop()
@@ -78,9 +79,9 @@ class _Parts:
         )
         self.announcer = Announcer(self._publish, self._markets.condition_of, _now)
         self._intake = Intake(store, self._committed, _now)
-        self._poller = Poller(
-            DataApiClient(self._data), self._intake, store, self.roster, at_once=settings.polls_at_once_max
-        )
+        api, turns = DataApiClient(self._data), TurnStore(frame.engine, settings.instance)
+        self._poller = Poller(api, self._intake, turns, self.roster, at_once=settings.polls_at_once_max)
+        self._backfiller = Backfiller(api, self._intake, turns, self.roster)
         self._feed = Feed(
             settings,
             self.roster,
@@ -90,7 +91,7 @@ class _Parts:
             self._bucket,
             self._poller.reach_back_after_reconnect,
         )
-        handler = on_reconcile_requested(self._poller)
+        handler = on_reconcile_requested(self._poller, self._backfiller)
         frame.bus.consume(RECONCILE_REQUESTED, SERVICE, handler, batch_max=20, timeout_seconds=RECONCILE_SECONDS_MAX)
 
     def work(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -102,7 +103,8 @@ class _Parts:
             "announcer": self.announcer.run(),
             "markets": self._markets.run(),
             "market-refresh": self._markets.run_refresh(lambda: health.progress("markets")),
-            "poller": self._poller.run(lambda: health.progress("polling")),
+            "poller": self._poller.run(self._polled),
+            "backfiller": self._backfiller.run(),
             "feed": self._feed.run(),
             "bus": self._frame.bus.start(),
         }
@@ -112,6 +114,10 @@ class _Parts:
         for gateway in (self._data, self._gamma):
             await gateway.close()
         await self._bucket.close()
+
+    def _polled(self) -> None:
+        self._frame.health.progress("polling")
+        self._frame.health.set_detail("polling", self._poller.pace())
 
     async def _publish(self, messages: Sequence[EventDetected]) -> None:
         await self._frame.bus.publish(EVENTS_DETECTED, messages)

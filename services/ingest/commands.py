@@ -1,8 +1,11 @@
-"""What an operator asks of ingest: follow a wallet, stop following it, poll it again."""
+"""What an operator asks of ingest: follow a wallet, stop following it, poll it again, read its last hours again."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from libs.common.bus import Bus
@@ -10,9 +13,12 @@ from libs.common.bus.streams import RECONCILE_REQUESTED
 from libs.common.db.dead_letters import PostgresDeadLetters
 from libs.common.db.engine import make_engine
 from libs.common.messages import ReconcileRequested
+from services.ingest.backfill import REACH_HOURS_MAX, backfill_wish
 from services.ingest.store.follows import Followed, FollowStore
+from services.ingest.store.turns import TurnStore
 
 LABEL_LENGTH_MAX: Final = 60
+LOOK_SECONDS: Final = 0.3
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _EXPECTED: Final = "expected a wallet (0x and 40 hex digits) or its profile URL (https://polymarket.com/profile/0x...)"
@@ -72,7 +78,7 @@ async def unfollow(database_url: str, wallet: str, *, actor: str = "operator") -
     engine = make_engine(database_url, application="unfollow", pool_size=1)
     store = FollowStore(engine)
     try:
-        wallets = await store.wallets_of(wallet.strip()) or [parse_wallet(wallet)]
+        wallets = await store.wallets(wallet.strip()) or [parse_wallet(wallet)]
         for address in wallets:
             await store.unfollow(address, actor, datetime.now(UTC))
         return wallets
@@ -94,3 +100,73 @@ async def request_reconcile(
     finally:
         await bus.stop()
         await engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """How far reading a wallet's last hours again has got; times are UTC, `new` counts events not recorded before.
+
+    `error` says why it ended, or, while `finished_at` is None, what it waits for.
+    """
+
+    wallet: str
+    first: datetime
+    last: datetime
+    at: datetime
+    rows: int
+    new: int
+    finished_at: datetime | None
+    error: str | None
+
+    @property
+    def done_permille(self) -> int:
+        """Share of the time that was read."""
+        if self.finished_at:
+            return 1000
+        whole = (self.last - self.first).total_seconds()
+        return int(1000 * (self.at - self.first).total_seconds() / whole) if whole else 0
+
+
+async def backfill(
+    database_url: str, who: str | None, hours: int, *, actor: str = "operator"
+) -> AsyncIterator[list[Backfill]]:
+    """Ask for the last `hours` of a wallet, of all wallets of a user (label) or of everybody (None); yield progress.
+
+    Ends with the state in which all are finished; ingest goes on when the caller does not. Asked for again, one under
+    way goes on where it is. Raises ValueError for what cannot be asked, Unavailable when the database is away.
+    """
+    if not 1 <= hours <= REACH_HOURS_MAX:
+        raise ValueError(f"expected 1 to {REACH_HOURS_MAX} hours, got {hours}")
+    engine = make_engine(database_url, application="backfill", pool_size=1)
+    follows, turns = FollowStore(engine), TurnStore(engine, "operator")
+    try:
+        wallets = await follows.wallets(None if who is None else who.strip())
+        if not wallets and who is not None:
+            wallets = [wallet for wallet in await follows.wallets(None) if wallet == parse_wallet(who)]
+        if not wallets:
+            raise ValueError("nobody is followed" if who is None else f"{who.strip()} is not followed")
+        for wallet in wallets:
+            await turns.ask_backfill(wallet, backfill_wish(datetime.now(UTC), hours, actor))
+        while True:
+            kept = await turns.backfills()
+            states = [_backfill(wallet, kept[wallet]) for wallet in wallets]
+            yield states
+            if all(state.finished_at for state in states):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        await engine.dispose()
+
+
+def _backfill(wallet: str, kept: dict[str, Any]) -> Backfill:
+    finished = kept.get("finished_at")
+    return Backfill(
+        wallet=wallet,
+        first=datetime.fromtimestamp(int(kept["from"]), UTC),
+        last=datetime.fromtimestamp(int(kept["to"]), UTC),
+        at=datetime.fromtimestamp(int(kept["at"]), UTC),
+        rows=int(kept["rows"]),
+        new=int(kept["new"]),
+        finished_at=datetime.fromisoformat(finished) if finished else None,
+        error=kept.get("error"),
+    )

@@ -1,9 +1,12 @@
-"""Translate reconcile.requested into polls."""
+"""Translate reconcile.requested into polls and backfills."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from libs.common.messages import ReconcileRequested
+
+POLLED_HOURS_MAX: Final = 1
+"""A wish that reaches further back than this becomes a backfill, which survives restarts and keeps no poll waiting."""
 
 
 class Polls(Protocol):
@@ -13,12 +16,24 @@ class Polls(Protocol):
         """Poll now and return when it is done."""
 
 
-def on_reconcile_requested(poller: Polls) -> Callable[[Sequence[ReconcileRequested]], Awaitable[None]]:
-    """Return the handler that polls what is asked for; a request is done when its poll is complete."""
+class Backfills(Protocol):
+    """The part of the backfiller that takes a wish."""
+
+    async def ask(self, wallet: str | None, hours: int, asked_by: str) -> None:
+        """Record the wish."""
+
+
+def on_reconcile_requested(
+    poller: Polls, backfills: Backfills
+) -> Callable[[Sequence[ReconcileRequested]], Awaitable[None]]:
+    """Return the handler of wishes: a poll is awaited, a backfill only recorded."""
 
     async def handle(batch: Sequence[ReconcileRequested]) -> None:
         for request in batch:
             wallet = request.wallet.lower() if request.wallet else None
-            await poller.poll_now(wallet, None if request.hours is None else request.hours * 3600)
+            if request.hours is not None and request.hours > POLLED_HOURS_MAX:
+                await backfills.ask(wallet, request.hours, request.requested_by)
+            else:
+                await poller.poll_now(wallet, None if request.hours is None else request.hours * 3600)
 
     return handle

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,6 +25,13 @@ GATHER_SECONDS: Final = 0.003
 OUTAGE_RETRY_SECONDS: Final = 0.5
 
 _log = structlog.get_logger()
+
+
+class Taken(NamedTuple):
+    """What a listing brought: rows not shown like this before, and events not recorded before."""
+
+    rows: int
+    events: int
 
 
 class Events(Protocol):
@@ -95,8 +102,9 @@ class Intake:
             else:
                 return
 
-    async def record_listing(self, listing: ActivityListing, follow: Follow) -> int:
-        """Record what a complete listing shows and return how many rows were new or changed; raises Unavailable."""
+    async def record_listing(self, listing: ActivityListing, follow: Follow) -> Taken:
+        """Record what a complete listing shows; raises Unavailable."""
+        events = 0
         rows, facts = read_listing(listing.rows, listing.unreadable, follow, self._now())
         signatures = self._shown.signatures(rows, facts)
         news = self._shown.news(signatures)
@@ -113,7 +121,8 @@ class Intake:
                 if place[1] not in recorded.waiting:
                     self._shown.keep(place, signatures[place])
             self._take_in(recorded)
-        return len(fresh_rows) + len(fresh_facts)
+            events += len(recorded.created) + len(recorded.facts)
+        return Taken(len(fresh_rows) + len(fresh_facts), events)
 
     async def _record_one_by_one(self, rows: Sequence[RowSighting], facts: Sequence[FactSighting]) -> Recorded:
         """Record each transaction on its own; one that is refused waits for the next listing, and keeps none out."""

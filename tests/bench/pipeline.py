@@ -153,8 +153,8 @@ def measure_latency(folder: Path, rate: int, seconds: int) -> dict[str, Any]:
             " CROSS JOIN LATERAL (SELECT e.tx_hash FROM event_group_member x JOIN trade_event e ON e.id = x.event_id"
             "   WHERE x.group_id = g.id ORDER BY x.position LIMIT 1) m"
         )
-        origin = _play_start(stack.data_dir)
-    logged = _log_times(folder / "tape", origin)
+        origin = play_start(stack.data_dir)
+    logged = log_times(folder / "tape", origin)
     latencies = _latencies(rows, announced, logged)
     return {**_percentiles(latencies), **_memory(memory, resident)}
 
@@ -173,7 +173,7 @@ def _announcements(stack: Stack, seconds: int) -> dict[str, int]:
     return announced
 
 
-def _play_start(data_dir: Path) -> datetime:
+def play_start(data_dir: Path) -> datetime:
     from services.cli.stack.data_dir import Memory
     from services.cli.stack.readiness import ask
 
@@ -182,7 +182,7 @@ def _play_start(data_dir: Path) -> datetime:
     return datetime.fromisoformat(status["started_at"])
 
 
-def _log_times(tape: Path, origin: datetime) -> dict[str, datetime]:
+def log_times(tape: Path, origin: datetime) -> dict[str, datetime]:
     with (tape / "activity.jsonl").open() as file:
         rows = [json.loads(line) for line in file]
     return {row["transaction_hash"]: origin + timedelta(milliseconds=row["_at_ms"] - START_MS) for row in rows}

@@ -21,6 +21,7 @@ class Load:
     fills: int
     spread_ms: int
     length_ms: int
+    wallets: int = WALLETS
 
 
 def _hex(*facts: object, digits: int) -> str:
@@ -35,8 +36,8 @@ def _condition(market: int) -> str:
     return _hex("condition", market, digits=64)
 
 
-def _wallets() -> list[dict[str, str]]:
-    return [{"label": f"bench-{n:02d}", "wallet": _hex("wallet", n, digits=40)} for n in range(WALLETS)]
+def _wallets(count: int) -> list[dict[str, str]]:
+    return [{"label": f"bench-{n:02d}", "wallet": _hex("wallet", n, digits=40)} for n in range(count)]
 
 
 def _markets() -> Iterator[dict[str, Any]]:
@@ -83,14 +84,14 @@ def _books(length_ms: int) -> Iterator[dict[str, Any]]:
 
 
 def _fills(load: Load) -> Iterator[dict[str, Any]]:
-    wallets = _wallets()
+    wallets = _wallets(load.wallets)
     for number in range(load.fills):
         # Neighbouring fills differ in wallet and token, so that a window holds as many groups as it can.
-        token = (number * 37 + number // WALLETS) % (2 * MARKETS)
+        token = (number * 37 + number // load.wallets) % (2 * MARKETS)
         at_ms = START_MS + 1_000 + number * load.spread_ms // load.fills
         size = 1_200 + (number * 13) % 2_000
         yield {
-            "proxy_wallet": wallets[number % WALLETS]["wallet"],
+            "proxy_wallet": wallets[number % load.wallets]["wallet"],
             "timestamp": at_ms // 1000,
             "condition_id": _condition(token // 2),
             "type": "TRADE",
@@ -123,7 +124,7 @@ def write_tape(folder: Path, load: Load) -> None:
         "name": folder.name,
         "start_ms": START_MS,
         "end_ms": START_MS + load.length_ms,
-        "wallets": _wallets(),
+        "wallets": _wallets(load.wallets),
         "api_lag_ms": 3_000,
     }
     (folder / "tape.json").write_text(json.dumps(meta))

@@ -21,7 +21,7 @@ from services.ingest.announce import Announcer
 from services.ingest.core.fills import Fill
 from services.ingest.core.sightings import FactSighting, FillKey, LogSighting, RowSighting
 from services.ingest.handlers import on_reconcile_requested
-from services.ingest.intake import Intake, parts
+from services.ingest.intake import Intake, Taken, parts
 from services.ingest.markets import Markets
 from services.ingest.poller import Poller, checkpoint_key
 from services.ingest.reading import Follow, read_listing
@@ -88,34 +88,51 @@ class FakeApi:
         self.asked: list[tuple[str, int | None]] = []
         self.trouble: Exception | None = None
 
-    async def activity(self, wallet: str, *, start: int | None) -> ActivityListing:
+    async def activity(
+        self, wallet: str, *, start: int | None, end: int | None = None, pages_max: int = 4
+    ) -> ActivityListing:
         self.asked.append((wallet, start))
         if self.trouble:
             raise self.trouble
-        return ActivityListing(wallet, start, (), (), 1)
+        return ActivityListing(wallet, start, (), (), 1, end)
 
 
-class FakeMemory:
+class FakeTurns:
     def __init__(self) -> None:
         self.kept: dict[str, Mapping[str, Any]] = {}
 
-    async def checkpoint(self, key: str) -> dict[str, Any] | None:
-        return dict(self.kept[key]) if key in self.kept else None
+        self.taken: set[str] = set()
+        """Turns another replica has."""
+
+    async def take_turn(self, key: str, seconds: float) -> dict[str, Any] | None:
+        return None if key in self.taken else dict(self.kept.get(key, {}))
 
     async def remember(self, key: str, value: Mapping[str, Any]) -> None:
         self.kept[key] = value
 
+    async def end_turn(self, key: str, value: Mapping[str, Any] | None = None) -> None:
+        if value is not None:
+            self.kept[key] = value
+
 
 class FakeListings:
-    async def record_listing(self, listing: ActivityListing, follow: Follow) -> int:
-        return 0
+    async def record_listing(self, listing: ActivityListing, follow: Follow) -> Taken:
+        return Taken(0, 0)
+
+
+class FakeBackfills:
+    def __init__(self) -> None:
+        self.asked: list[tuple[str | None, int]] = []
+
+    async def ask(self, wallet: str | None, hours: int, asked_by: str) -> None:
+        self.asked.append((wallet, hours))
 
 
 class Stage:
     """A poller, its world, and a clock that the test moves."""
 
     def __init__(self, roster: Roster) -> None:
-        self.api, self.memory = FakeApi(), FakeMemory()
+        self.api, self.memory = FakeApi(), FakeTurns()
         self.seconds = 0.0
         self.poller = Poller(
             self.api,
@@ -135,14 +152,13 @@ async def test_the_first_poll_reaches_back_to_the_checkpoint_and_at_least_fiftee
     stage = Stage(await roster_of(WALLET, OTHER))
     stage.memory.kept[checkpoint_key(WALLET)] = {"through": stage.epoch(-3600)}
     async with running(stage.poller.run(lambda: None)):
-        await until(lambda: len(stage.api.asked) == 1)
-        stage.seconds = 1
         await until(lambda: len(stage.api.asked) == 2)
-        assert dict(stage.api.asked) == {WALLET: stage.epoch(-1 - 3600 - 120), OTHER: stage.epoch(-900)}
+        stage.seconds = 1
+        assert dict(stage.api.asked) == {WALLET: stage.epoch(-1 - 3600 - 120), OTHER: stage.epoch(-1 - 900)}
         await until(lambda: len(stage.memory.kept) == 2)
         kept = stage.memory.kept[checkpoint_key(OTHER)]
-        assert kept["through"] == stage.epoch()
-        assert datetime.fromisoformat(str(kept["completed_at"])) == NOON + timedelta(seconds=1)
+        assert kept["through"] == kept["deep_at"] == stage.epoch(-1)
+        assert datetime.fromisoformat(str(kept["completed_at"])) == NOON
         assert kept["rows"] == 0
 
 
@@ -191,17 +207,20 @@ async def test_a_wallet_another_replica_has_just_polled_is_left_alone() -> None:
 
 async def test_a_request_is_done_when_its_poll_is_and_fails_with_it() -> None:
     stage = Stage(await roster_of(WALLET))
-    handle = on_reconcile_requested(stage.poller)
-    request = ReconcileRequested(wallet=WALLET, hours=2, requested_by="t", occurred_at=NOON, observed_at=NOON)
+    backfills = FakeBackfills()
+    handle = on_reconcile_requested(stage.poller, backfills)
+    request = ReconcileRequested(wallet=WALLET, hours=1, requested_by="t", occurred_at=NOON, observed_at=NOON)
     async with running(stage.poller.run(lambda: None)):
         await handle([request])
-        assert stage.api.asked[-1] == (WALLET, stage.epoch(-7200))
+        assert stage.api.asked[-1] == (WALLET, stage.epoch(-3600))
         stage.api.trouble = Unavailable("down")
         with pytest.raises(Unavailable):
             await handle([request])
         stage.api.trouble = None
         with pytest.raises(Rejected, match="followed wallet"):
             await handle([request.model_copy(update={"wallet": OTHER})])
+        await handle([request.model_copy(update={"hours": 2})])
+    assert backfills.asked == [(WALLET, 2)]
 
 
 async def test_a_request_is_not_taken_for_done_when_the_poller_stops() -> None:
@@ -215,9 +234,9 @@ async def test_a_request_is_not_taken_for_done_when_the_poller_stops() -> None:
         await waiting
 
 
-async def _never(wallet: str, *, start: int | None) -> ActivityListing:
+async def _never(wallet: str, **_: object) -> ActivityListing:
     await asyncio.Event().wait()
-    raise AssertionError(wallet, start)
+    raise AssertionError(wallet)
 
 
 def facts_of(number: int, **values: Any) -> MarketFacts:
@@ -527,12 +546,12 @@ async def test_a_listing_seen_before_is_not_recorded_again_unless_a_row_must_wai
     events = FakeEvents()
     intake = Intake(events, lambda recorded: None, lambda: NOON)
     follow = Follow(WALLET, USER, NOON)
-    assert await intake.record_listing(listing(1, 2), follow) == 2
-    assert await intake.record_listing(listing(1, 2, 3), follow) == 1
-    assert await intake.record_listing(listing(3, 3), follow) == 2
+    assert (await intake.record_listing(listing(1, 2), follow)).rows == 2
+    assert (await intake.record_listing(listing(1, 2, 3), follow)).rows == 1
+    assert (await intake.record_listing(listing(3, 3), follow)).rows == 2
     events.waiting = {f"0x{4:064x}"}
-    assert await intake.record_listing(listing(4), follow) == 1
-    assert await intake.record_listing(listing(4), follow) == 1
+    assert (await intake.record_listing(listing(4), follow)).rows == 1
+    assert (await intake.record_listing(listing(4), follow)).rows == 1
 
 
 async def test_a_row_postgres_refuses_costs_only_its_transaction_and_is_tried_again() -> None:
@@ -543,7 +562,7 @@ async def test_a_row_postgres_refuses_costs_only_its_transaction_and_is_tried_ag
     await intake.record_listing(listing(1, 2, 3), follow)
     assert [int(row.key.tx_hash, 16) for row in events.rows] == [1, 3]
     events.poison = None
-    assert await intake.record_listing(listing(1, 2, 3), follow) == 1
+    assert (await intake.record_listing(listing(1, 2, 3), follow)).rows == 1
 
 
 async def test_a_transaction_taken_back_is_looked_at_afresh() -> None:
@@ -552,7 +571,7 @@ async def test_a_transaction_taken_back_is_looked_at_afresh() -> None:
     follow = Follow(WALLET, USER, NOON)
     await intake.record_listing(listing(1), follow)
     intake._take_in(Recorded(reversed=[fill(1)]))
-    assert await intake.record_listing(listing(1), follow) == 1
+    assert (await intake.record_listing(listing(1), follow)).rows == 1
 
 
 def test_parts_of_a_listing_never_cut_a_transaction() -> None:

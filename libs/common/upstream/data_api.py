@@ -21,6 +21,8 @@ from libs.common.upstream.gateway import Gateway, MalformedError, Params
 
 PAGE_SIZE: Final = 500
 PAGES_MAX: Final = 400
+PAGES_PER_PART: Final = 4
+"""Pages of activity that are held at once: a longer history is asked for in parts by the caller."""
 CONDITIONS_PER_CALL: Final = 20
 
 T = TypeVar("T")
@@ -28,9 +30,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ActivityListing:
-    """Everything the API shows of a wallet from `start` (epoch seconds) on: complete, so no transaction is cut.
+    """Everything the API shows of a wallet from `start` to `end` (epoch seconds, inclusive; None: unlimited).
 
-    `rows` are in the API's own order turned round: oldest first.
+    It is complete, so no transaction is cut. `rows` are in the API's own order turned round: oldest first.
     """
 
     wallet: str
@@ -38,6 +40,15 @@ class ActivityListing:
     rows: tuple[ActivityRow, ...]
     unreadable: tuple[UnreadableRow, ...]
     pages: int
+    end: int | None = None
+
+
+class ListingTooLongError(Unavailable):
+    """A listing has more pages than were allowed; `oldest` is the earliest epoch second that was read of it."""
+
+    def __init__(self, path: str, pages: int, oldest: int) -> None:
+        super().__init__(f"{path}: expected at most {pages} pages")
+        self.oldest = oldest
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +138,27 @@ class DataApiClient:
         self._gateway = gateway
         self._nonce = nonce
 
-    async def activity(self, wallet: str, *, start: int | None, page_size: int = PAGE_SIZE) -> ActivityListing:
-        """Return all activity of `wallet` with a block time from `start` (epoch seconds) on; None: all there is."""
+    async def activity(
+        self,
+        wallet: str,
+        *,
+        start: int | None,
+        end: int | None = None,
+        pages_max: int = PAGES_PER_PART,
+        page_size: int = PAGE_SIZE,
+    ) -> ActivityListing:
+        """Return all activity of `wallet` with a block time from `start` to `end` (epoch seconds); None: all there is.
+
+        Raises ListingTooLongError when that is more than `pages_max` pages: ask for less time, then.
+        """
         query: list[tuple[str, str | int]] = [
             ("user", wallet),
             ("start", 1 if start is None else max(1, start)),
             ("sort_by", "TIMESTAMP"),
             ("sort_direction", "DESC"),
+            *([] if end is None else [("end", end)]),
         ]
-        wires, pages = await self._all_pages("/v2/activity", query, page_size)
+        wires, pages = await self._all_pages("/v2/activity", query, page_size, pages_max)
         rows: list[ActivityRow] = []
         unreadable: list[UnreadableRow] = []
         for wire in reversed(wires):
@@ -145,7 +168,7 @@ class DataApiClient:
             else:
                 unreadable.append(row)
                 self._gateway.metrics.count("rows_ignored", reason="activity")
-        return ActivityListing(wallet, start, tuple(rows), tuple(unreadable), pages)
+        return ActivityListing(wallet, start, tuple(rows), tuple(unreadable), pages, end)
 
     async def resolutions(self, condition_ids: Sequence[str]) -> dict[str, Resolution]:
         """Return the final resolutions among `condition_ids`, by condition."""
@@ -182,12 +205,14 @@ class DataApiClient:
     def _fresh(self) -> tuple[str, str | int]:
         return ("_", self._nonce())
 
-    async def _all_pages(self, path: str, query: Params, page_size: int) -> tuple[list[Any], int]:
+    async def _all_pages(
+        self, path: str, query: Params, page_size: int, pages_max: int = PAGES_MAX
+    ) -> tuple[list[Any], int]:
         """Follow the cursors to the end: filters are sent again with each, as changing them would re-anchor it."""
         wires: list[Any] = []
         cursor: str | None = None
         seen: set[str] = set()
-        for number in range(1, PAGES_MAX + 1):
+        for number in range(1, pages_max + 1):
             asked = [*query, ("limit", page_size), *([("cursor", cursor)] if cursor else []), self._fresh()]
             page = await self._gateway.get(path, asked, _page)
             wires.extend(page.rows)
@@ -197,4 +222,10 @@ class DataApiClient:
                 raise Unavailable(f"{path}: page {number} points back to a page already read")
             seen.add(page.next_cursor)
             cursor = page.next_cursor
-        raise Unavailable(f"{path}: expected at most {PAGES_MAX} pages of {page_size}; ask for less history")
+        raise ListingTooLongError(path, pages_max, _oldest(wires))
+
+
+def _oldest(wires: Sequence[Any]) -> int:
+    """Return the earliest epoch second that rows bear, 0 where none bears one."""
+    stamps = (wire.get("timestamp") for wire in wires if isinstance(wire, Mapping))
+    return min((stamp for stamp in stamps if type(stamp) is int), default=0)

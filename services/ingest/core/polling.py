@@ -1,4 +1,4 @@
-"""When to poll a wallet, and how far a poll reaches back."""
+"""When to poll a wallet, how far a poll reaches back, and in which parts a long way is gone."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -39,3 +39,52 @@ class Reach:
         if self.wished is not None:
             candidates.append(self.wished)
         return max(1, min(candidates))
+
+
+@dataclass(slots=True)
+class Windows:
+    """Parts of the time from `at` (epoch seconds) on, oldest first; each is listed whole, so none cuts a transaction.
+
+    The first part is everything up to `last` (None: open, whatever the API shows). A part that proves too long is
+    asked for again in smaller ones; while parts are short they grow.
+    """
+
+    at: int
+    last: int | None
+    now: int
+    width: int | None = None
+    done: bool = False
+
+    @property
+    def start(self) -> int:
+        """First second of the part to list now."""
+        return self.at
+
+    @property
+    def end(self) -> int | None:
+        """Last second of the part to list now; None: open."""
+        if self.width is None or self.at + self.width > (self.now if self.last is None else self.last):
+            return self.last
+        return self.at + self.width - 1
+
+    @property
+    def is_smallest(self) -> bool:
+        """Tell whether the part cannot be made smaller: it is one second, or lies in the future."""
+        end = self.now if self.end is None else self.end
+        return end <= self.at
+
+    def listed(self, *, pages: int, pages_max: int) -> None:
+        """Go on behind the part just listed; one that took few pages lets the next be longer."""
+        if self.end == self.last:
+            self.done = True
+            return
+        assert self.width is not None  # noqa: S101  only a part with a width ends before the last second
+        self.at += self.width
+        if pages * 2 <= pages_max:
+            self.width *= 2
+
+    def too_long(self, oldest: int) -> None:
+        """Make the part smaller: its newest rows down to `oldest` filled all the pages it may have."""
+        end = max(self.now, self.at) if self.end is None else self.end
+        seen, whole = end - oldest + 1, end - self.at + 1
+        self.width = max(1, min(seen, whole) // 2)

@@ -1,6 +1,10 @@
-"""Ingest's Postgres: `events` writes what wallets did, `markets` what markets are, `follows` whom we follow."""
+"""Ingest's Postgres.
+
+`events` writes what wallets did, `markets` what markets are, `follows` whom we follow, `turns` whose work a poll is.
+"""
 
 from services.ingest.store.events import SERVICE, IngestStore, Recorded
 from services.ingest.store.markets import MarketStore
+from services.ingest.store.turns import TurnStore
 
-__all__ = ["SERVICE", "IngestStore", "MarketStore", "Recorded"]
+__all__ = ["SERVICE", "IngestStore", "MarketStore", "Recorded", "TurnStore"]

@@ -70,15 +70,16 @@ class FollowStore:
             await self._audit(connection, "wallet_followed", wallet, {"label": name}, actor, now)
             return Followed(name, Follow(wallet, owner, followed_at), new=True)
 
-    async def wallets_of(self, label: str) -> list[str]:
-        """Return the wallets now followed of the user with this label."""
+    async def wallets(self, label: str | None) -> list[str]:
+        """Return the wallets now followed, all of them or those of the user with this label, in order."""
         query = (
             select(_WALLET.c.wallet)
             .join_from(_WALLET, _USER, _WALLET.c.user_id == _USER.c.id)
-            .where(_USER.c.label == label, _WALLET.c.unfollowed_at.is_(None))
+            .where(_WALLET.c.unfollowed_at.is_(None))
+            .order_by(_WALLET.c.wallet)
         )
         async with transaction(self._engine) as connection:
-            return list(await connection.scalars(query))
+            return list(await connection.scalars(query if label is None else query.where(_USER.c.label == label)))
 
     async def unfollow(self, wallet: str, actor: str, now: datetime) -> None:
         """Stop following `wallet`; history stays. Raises ValueError when it is not followed."""
