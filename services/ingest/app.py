@@ -78,7 +78,7 @@ class _Parts:
             refresh_seconds=settings.market_refresh_seconds,
         )
         self.announcer = Announcer(self._publish, self._markets.condition_of, _now)
-        self._intake = Intake(store, self._committed, _now)
+        self._intake = Intake(store, self._committed, _now, self._markets.hint)
         api, turns = DataApiClient(self._data), TurnStore(frame.engine, settings.instance)
         self._poller = Poller(api, self._intake, turns, self.roster, at_once=settings.polls_at_once_max)
         self._backfiller = Backfiller(api, self._intake, turns, self.roster)

@@ -9,9 +9,8 @@ import structlog
 
 from libs.common.domain.errors import Rejected, Unavailable
 from services.ingest.core.polling import retry_delay
-from services.ingest.poller import Listings
 from services.ingest.roster import Roster
-from services.ingest.walk import Activity, parts_of
+from services.ingest.walk import Activity, Listings, parts_of
 
 LOOK_SECONDS: Final = 1.0
 TURN_SECONDS: Final = 60.0

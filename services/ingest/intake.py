@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -46,8 +46,15 @@ class Events(Protocol):
 class Intake:
     """Records sightings and passes on what they turned out to be."""
 
-    def __init__(self, store: Events, committed: Callable[[Recorded], None], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Events,
+        committed: Callable[[Recorded], None],
+        now: Callable[[], datetime],
+        hint: Callable[[Iterable[tuple[str, str]]], None] = lambda conditions: None,
+    ) -> None:
         self._store = store
+        self._hint = hint
         self._committed = committed
         self._now = now
         self._logs: asyncio.Queue[LogSighting] = asyncio.Queue(LOGS_WAITING_MAX)
@@ -105,6 +112,7 @@ class Intake:
     async def record_listing(self, listing: ActivityListing, follow: Follow) -> Taken:
         """Record what a complete listing shows; raises Unavailable."""
         events = 0
+        self._hint((row.asset_id, row.condition_id) for row in listing.rows if row.type == "TRADE" and not row.is_combo)
         rows, facts = read_listing(listing.rows, listing.unreadable, follow, self._now())
         signatures = self._shown.signatures(rows, facts)
         news = self._shown.news(signatures)

@@ -16,13 +16,18 @@ from libs.common.domain.market import MarketFacts
 GATHER_SECONDS: Final = 0.02
 """First sights of one moment share a call."""
 LOOKUPS_MAX: Final = 100
+NAMES_PER_CALL: Final = 25
 REFRESHED_MAX: Final = 200
 WANTED_MAX: Final = 10_000
 REMEMBERED_MAX: Final = 50_000
 RETRY_SECONDS_FIRST: Final = 1.0
 RETRY_SECONDS_MAX: Final = 60.0
 LOOK_SECONDS: Final = 5.0
+NAMELESS_FIRST: Final = timedelta(days=7)
+"""So far back the first look of a process goes for tokens that stayed unknown."""
 RECENT: Final = timedelta(hours=24)
+NAMELESS_OVERLAP: Final = timedelta(minutes=5)
+"""After the first look only what was detected since the last one is looked through, with this much to spare."""
 
 _log = structlog.get_logger()
 
@@ -88,6 +93,8 @@ class Markets:
         self._tokens_wanted: dict[str, _Wish] = {}
         self._conditions_wanted: dict[str, _Wish] = {}
         self._wanted = asyncio.Event()
+        self._looked_at: datetime | None = None
+        self._hints: OrderedDict[str, str] = OrderedDict()
 
     def condition_of(self, asset_id: str) -> str | None:
         """Return the condition a token belongs to, if that is known already."""
@@ -103,6 +110,14 @@ class Markets:
                 if name and name not in known and name not in wanted and len(wanted) < WANTED_MAX:
                     wanted[name] = _Wish(self._clock())
                     self._wanted.set()
+
+    def hint(self, conditions: Iterable[tuple[str, str]]) -> None:
+        """Take note of the condition that a row names for a token; asked for where the token itself leads nowhere."""
+        for asset_id, condition_id in conditions:
+            if asset_id and condition_id and asset_id not in self._condition_of:
+                self._hints[asset_id] = condition_id
+        while len(self._hints) > WANTED_MAX:
+            self._hints.popitem(last=False)
 
     async def run(self) -> None:
         """Look up what is wanted as soon as it is wanted, for ever."""
@@ -133,12 +148,14 @@ class Markets:
             if tokens:
                 self._learn(await self._shelf.conditions_of(tokens))
                 if unknown := [token for token in tokens if token not in self._condition_of]:
-                    await self._keep(await self._gamma.markets_by_token(unknown))
+                    await self._ask(self._gamma.markets_by_token, unknown)
+                hinted = {self._hints.get(each, "") for each in unknown if each not in self._condition_of} - {""}
+                await self._ask(self._gamma.markets_by_condition, sorted(hinted))
             if conditions:
                 for known in await self._shelf.known_conditions(conditions):
                     self._remember_condition(known)
                 if unknown := [each for each in conditions if each not in self._conditions]:
-                    await self._keep(await self._gamma.markets_by_condition(unknown))
+                    await self._ask(self._gamma.markets_by_condition, unknown)
         except (Unavailable, Rejected) as error:
             _log.warning("markets_not_read", tokens=len(tokens), conditions=len(conditions), error=str(error)[:300])
         self._postpone(self._tokens_wanted, tokens, self._condition_of)
@@ -147,11 +164,13 @@ class Markets:
     async def refresh(self) -> int:
         """Look up again what is held or was traded lately, and what was missed before; return how many."""
         now = self._now()
-        nameless, unknown = await self._shelf.nameless(now - RECENT, LOOKUPS_MAX)
+        since = now - NAMELESS_FIRST if self._looked_at is None else self._looked_at - NAMELESS_OVERLAP
+        nameless, unknown = await self._shelf.nameless(since, LOOKUPS_MAX)
         self.want(nameless, unknown)
+        if max(len(nameless), len(unknown)) < LOOKUPS_MAX:  # else there is more where these came from
+            self._looked_at = now
         stale = await self._shelf.stale(now - self._refresh, now - RECENT, REFRESHED_MAX)
-        if stale:
-            await self._keep(await self._gamma.markets_by_condition(stale))
+        await self._ask(self._gamma.markets_by_condition, stale)
         return len(stale)
 
     async def run_refresh(self, progress: Callable[[], None]) -> None:
@@ -163,6 +182,20 @@ class Markets:
             except (Unavailable, Rejected) as error:
                 _log.warning("markets_not_refreshed", error=str(error)[:300])
             await self._sleep(LOOK_SECONDS)
+
+    async def _ask(self, look_up: Callable[[Sequence[str]], Awaitable[list[MarketFacts]]], names: list[str]) -> None:
+        """Look names up and keep what is found; one that the host refuses must not keep the others unknown."""
+        for first in range(0, len(names), NAMES_PER_CALL):
+            part = names[first : first + NAMES_PER_CALL]
+            try:
+                await self._keep(await look_up(part))
+            except Rejected as error:
+                if len(part) == 1:
+                    _log.warning("market_refused", name=part[0], error=str(error)[:300])
+                    continue
+                middle = len(part) // 2
+                await self._ask(look_up, part[:middle])
+                await self._ask(look_up, part[middle:])
 
     async def _keep(self, markets: Sequence[MarketFacts]) -> None:
         now = self._now()

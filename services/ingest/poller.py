@@ -4,15 +4,13 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.observability import metrics
-from libs.common.upstream.data_api import ActivityListing
 from services.ingest.core.polling import (
     INTERVAL_SECONDS,
     POLLS_PER_SECOND_MAX,
@@ -22,10 +20,10 @@ from services.ingest.core.polling import (
     poll_interval,
     retry_delay,
 )
-from services.ingest.intake import Taken
 from services.ingest.reading import Follow
 from services.ingest.roster import Roster
-from services.ingest.walk import Activity, parts_of
+from services.ingest.turn import Turn, Turns, earlier
+from services.ingest.walk import Activity, Listings, parts_of
 
 TICK_SECONDS: Final = 0.25
 SAVED_SECONDS: Final = 0.75
@@ -42,46 +40,8 @@ MEASURED_OVER: Final = 20.0
 _log = structlog.get_logger()
 
 
-class Listings(Protocol):
-    """The part of the intake that records listings."""
-
-    async def record_listing(self, listing: ActivityListing, follow: Follow) -> Taken:
-        """Record a complete listing."""
-
-
-class Turns(Protocol):
-    """The part of the store that keeps checkpoints, and says whose turn it is among replicas."""
-
-    async def take_turn(self, key: str, seconds: float) -> dict[str, Any] | None:
-        """Return the checkpoint under a key, or None when another replica has the turn."""
-
-    async def remember(self, key: str, value: Mapping[str, Any]) -> None:
-        """Keep a value under a key."""
-
-    async def end_turn(self, key: str, value: Mapping[str, Any] | None = None) -> None:
-        """Keep a value (if any) under a key and end the turn."""
-
-
 class _TakenError(Exception):
     """Another replica polls the wallet now."""
-
-
-@dataclass(slots=True)
-class _Wallet:
-    """One wallet's turn; `urgent` goes before others that are due."""
-
-    due: float
-    urgent: bool = False
-    first: bool = True
-    failures: int = 0
-    wished: int | None = None
-    waiting: list["asyncio.Future[None]"] = field(default_factory=list)
-    polling: bool = False
-
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """Who goes first among those that are due."""
-        return not (self.urgent or self.waiting), self.due
 
 
 def checkpoint_key(wallet: str) -> str:
@@ -113,7 +73,7 @@ class Poller:
         self._now = now
         self._clock = clock
         self._at_once = at_once
-        self._wallets: dict[str, _Wallet] = {}
+        self._wallets: dict[str, Turn] = {}
         self._polling = 0
         self._next_start = clock() - SAVED_SECONDS
         self._woken = asyncio.Event()
@@ -178,7 +138,7 @@ class Poller:
                 except TimeoutError:
                     pass
 
-    def _due(self) -> tuple[str, _Wallet] | None:
+    def _due(self) -> tuple[str, Turn] | None:
         """Return who is polled next, and None while nobody is due, all hands are full, or it is too soon.
 
         Polls set out evenly, at most so many a second: a thousand that are due at once would else fill every queue.
@@ -203,7 +163,7 @@ class Poller:
         late = bool(self._wallets)
         self._order.shuffle(new)
         for wallet in new:
-            self._wallets[wallet] = _Wallet(due=self._clock(), urgent=late)
+            self._wallets[wallet] = Turn(due=self._clock(), urgent=late)
         self.interval = poll_interval(len(self._wallets))
         metrics.POLL_INTERVAL.set(max(self.interval, self._measured))
 
@@ -216,7 +176,7 @@ class Poller:
                 turn.wished = at if turn.wished is None else min(turn.wished, at)
         self._woken.set()
 
-    async def _take_turn(self, wallet: str, turn: _Wallet, progress: Callable[[], None]) -> None:
+    async def _take_turn(self, wallet: str, turn: Turn, progress: Callable[[], None]) -> None:
         wished, waiting = turn.wished, turn.waiting
         turn.wished, turn.waiting = None, []
         outcome: Exception | None = Unavailable(f"the poll of {wallet} was cut short")
@@ -228,12 +188,12 @@ class Poller:
             progress()
         except _TakenError:
             turn.due = self._clock() + TAKEN_SECONDS
-            turn.wished = _earlier(turn.wished, wished)
+            turn.wished = earlier(turn.wished, wished)
             turn.waiting, waiting = waiting + turn.waiting, []
         except (Unavailable, Rejected) as error:
             outcome = error
             turn.failures += 1
-            turn.wished = _earlier(turn.wished, wished)
+            turn.wished = earlier(turn.wished, wished)
             turn.due = self._clock() + retry_delay(turn.failures, self.interval)
             metrics.POLLS.labels("rejected" if isinstance(error, Rejected) else "unavailable").inc()
             _log.warning("poll_failed", wallet=wallet, failures=turn.failures, error=str(error)[:300])
@@ -291,10 +251,6 @@ class Poller:
                 await self._turns.take_turn(key, TURN_SECONDS)
         _log.debug("poll_completed", wallet=follow.wallet, rows=rows, news=news, pages=pages)
         return {"completed_at": self._now().isoformat(), "through": began, "deep_at": deep_at, "rows": rows}
-
-
-def _earlier(one: int | None, other: int | None) -> int | None:
-    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def _number(kept: Mapping[str, Any], name: str) -> int | None:

@@ -5,6 +5,8 @@ from typing import Protocol
 
 from libs.common.upstream.data_api import PAGES_MAX, PAGES_PER_PART, ActivityListing, ListingTooLongError
 from services.ingest.core.polling import Windows
+from services.ingest.intake import Taken
+from services.ingest.reading import Follow
 
 
 class Activity(Protocol):
@@ -14,6 +16,13 @@ class Activity(Protocol):
         self, wallet: str, *, start: int | None, end: int | None = None, pages_max: int = PAGES_PER_PART
     ) -> ActivityListing:
         """Return a complete listing; raises ListingTooLongError beyond `pages_max`."""
+
+
+class Listings(Protocol):
+    """The part of the intake that records listings."""
+
+    async def record_listing(self, listing: ActivityListing, follow: Follow) -> Taken:
+        """Record a complete listing."""
 
 
 async def parts_of(

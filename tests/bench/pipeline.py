@@ -3,7 +3,7 @@
 Throughput: a backlog of fills arrives on the chain at once, the decision delay is 0; the clock runs from the first log
 to the last posting in the last scope. Latency: fills trickle in at the usual delay; from the log to the announcement of
 the committed attempt, minus the window and the delay that the configuration asks for (EXEC_GLOBAL counts from its
-effective due). Memory: proportional and resident set of every process during the trickle.
+effective due). Memory: proportional and resident set of every process during the trickle. Detection: see detection.py.
 """
 
 import argparse
@@ -232,6 +232,8 @@ def _memory(pss: dict[str, int], rss: dict[str, int]) -> dict[str, Any]:
 
 def main() -> int:
     """Measure, print, and write the figures where --json says."""
+    from tests.bench.detection import measure_detection  # which builds on this module
+
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -239,6 +241,7 @@ def main() -> int:
     parser.add_argument("--fills", type=int, default=20_000, help="fills of the backlog (20000)")
     parser.add_argument("--rate", type=int, default=20, help="fills per second of the trickle (20)")
     parser.add_argument("--seconds", type=int, default=40, help="length of the trickle (40)")
+    parser.add_argument("--followed-rate", type=int, default=50, help="fills per second of 1000 followed wallets (50)")
     parser.add_argument("--keep", action="store_true", help="keep the data directories")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="shadowbook-bench-"))
@@ -246,8 +249,10 @@ def main() -> int:
     try:
         (folder / "latency").mkdir()
         (folder / "backlog").mkdir()
+        (folder / "detection").mkdir()
         figures: dict[str, Any] = measure_latency(folder / "latency", options.rate, options.seconds)
         figures |= measure_throughput(folder / "backlog", options.fills)
+        figures |= measure_detection(folder / "detection", options.followed_rate, options.seconds)
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)

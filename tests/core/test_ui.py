@@ -293,6 +293,14 @@ def test_what_is_wrong_is_named(change: dict[str, object], problem: str) -> None
     assert verdict.kind in {"warn", "bad"}
 
 
+def test_a_stretched_interval_of_polls_is_told_and_is_no_fault() -> None:
+    verdict = judge(health(poll_every_seconds=125), QUIET, NOW, holds=True)
+    assert (verdict.kind, verdict.problem) == ("ok", "")
+    assert verdict.lines[2].value == "every 125 s (30 s is the aim)"
+    late = judge(health(poll_every_seconds=125, wallets_fresh=2), QUIET, NOW, holds=True)
+    assert late.lines[2].value == "late, every 125 s (30 s is the aim)"
+
+
 def test_a_silent_process_is_worse_than_stale_prices() -> None:
     silent = Process(service="pricer", instance="pricer-0", status="down", beat_at=NOW, started_at=NOW, faults={})
     verdict = judge(health(processes=(silent,), marked_at=None), QUIET, NOW, holds=True)

@@ -168,6 +168,13 @@ def test_the_version_decides_which_token_ids_count() -> None:
     assert [outcome.asset_id for outcome in decode_market(market(version="v2")).outcomes] == ["21", "22"]
 
 
+def test_ids_and_names_are_paired_by_their_place_and_an_unknown_version_is_refused() -> None:
+    swapped = decode_market(market(clobTokenIds='["12", "11"]', outcomes='["No", "Yes"]'))
+    assert [(each.asset_id, each.index, each.name) for each in swapped.outcomes] == [("12", 0, "No"), ("11", 1, "Yes")]
+    with pytest.raises(ValueError, match="version v1 or v2"):
+        decode_market(market(version="v3"))
+
+
 def test_lists_are_read_from_strings_and_from_arrays_alike() -> None:
     assert decode_market(market(outcomes=["Up", "Down"])).outcomes[1].name == "Down"
 

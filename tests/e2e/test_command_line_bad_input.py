@@ -60,6 +60,8 @@ def write_tape(folder: Path, **files: str) -> Path:
         (["export", "everything"], "choose one of"),
         (["export", "events", "--format", "xml"], "'--format'"),
         (["follow"], "Missing argument"),
+        (["backfill", "--user", "x"], "--hours"),
+        (["backfill", "--hours", "1"], "either --user NAME or --all"),
         (["logs", "--lines", "-5"], "--lines"),
     ],
 )

@@ -99,6 +99,19 @@ def test_a_malformed_wallet_is_refused_in_one_line(stack: Up, wallet: str) -> No
     assert ask(stack, "export", "audit").out == before
 
 
+def test_backfill_reads_the_last_hours_again_and_says_what_was_read(stack: Up) -> None:
+    shown = ask(stack, "backfill", "--all", "--hours", "2")
+    assert shown.code == 0, shown
+    assert re.search(r"Read [\d,]+ rows of the last 2 h of \d+ wallets; [\d,]+ events were new\.", shown.out), shown
+    told = ask(stack, "backfill", "--all", "--hours", "2", "--json")
+    report = json.loads(told.out)
+    assert report["ok"]
+    assert {"wallet", "from", "to", "rows", "new", "error"} == set(report["wallets"][0])
+    nobody = ask(stack, "backfill", "--user", "0x" + "9" * 40, "--hours", "2")
+    assert (nobody.code, nobody.out) == (2, "")
+    assert "is not followed" in nobody.err
+
+
 def test_logs_of_one_process_and_of_all(stack: Up) -> None:
     assert ask(stack, "logs", "ingest", "--lines", "3").out.count("\n") == 3
     everything = ask(stack, "logs", "--lines", "1", "--json").out.splitlines()

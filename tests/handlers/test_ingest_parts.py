@@ -265,6 +265,11 @@ class FakeGamma:
         self.known = set(known)
         self.calls: list[list[str]] = []
         self.trouble: Exception | None = None
+        self.refused = ""
+
+    async def nothing(self, asset_ids: Sequence[str]) -> list[MarketFacts]:
+        self.calls.append(sorted(asset_ids))
+        return []
 
     async def markets_by_token(self, asset_ids: Sequence[str]) -> list[MarketFacts]:
         return await self._answer(asset_ids, lambda each: each[:-1])
@@ -276,6 +281,8 @@ class FakeGamma:
         self.calls.append(sorted(ids))
         if self.trouble:
             raise self.trouble
+        if self.refused in ids:
+            raise Rejected("gamma: status 422")
         return [facts_of(each) for each in sorted({int(number(each)) for each in ids} & self.known)]
 
 
@@ -285,6 +292,7 @@ class FakeShelf:
         self.refused: set[str] = set()
         self.stale_ones: list[str] = []
         self.nameless_ones: list[str] = []
+        self.looked_since: list[datetime] = []
 
     async def save(self, markets: Sequence[MarketFacts], now: datetime) -> None:
         if self.refused & {market.condition_id for market in markets}:
@@ -299,6 +307,7 @@ class FakeShelf:
         return set(condition_ids) & self.markets.keys()
 
     async def nameless(self, since: datetime, limit: int) -> tuple[list[str], list[str]]:
+        self.looked_since.append(since)
         return self.nameless_ones, []
 
     async def stale(self, before: datetime, recent: datetime, limit: int) -> list[str]:
@@ -353,6 +362,34 @@ async def test_an_unknown_token_is_asked_for_again_less_and_less_often() -> None
     shop.seconds = 15
     await shop.markets.look_up()
     assert shop.markets.condition_of("11") == "0xc1"
+
+
+async def test_a_token_that_leads_nowhere_is_found_by_the_condition_its_row_names() -> None:
+    shop = Shop(1)
+    shop.markets.hint([("99", "0xc1"), ("12", "0xc1"), ("", "0xc1")])
+    shop.gamma.markets_by_token = shop.gamma.nothing  # type: ignore[method-assign]
+    shop.markets.want(["12", "99"])
+    await shop.markets.look_up()
+    assert shop.gamma.calls == [["12", "99"], ["0xc1"]]
+    assert shop.markets.condition_of("12") == "0xc1"
+    assert shop.markets.condition_of("99") is None  # the market does not know it, whatever the row says
+
+
+async def test_a_name_gamma_refuses_keeps_no_other_unknown() -> None:
+    shop = Shop(*range(1, 40))
+    shop.gamma.refused = "71"
+    shop.markets.want([f"{number}1" for number in range(1, 40)])
+    await shop.markets.look_up()
+    assert shop.markets.condition_of("71") is None
+    assert len(shop.shelf.markets) == 38
+    assert len(shop.gamma.calls) < 15
+
+
+async def test_only_the_first_look_for_missed_markets_goes_far_back() -> None:
+    shop = Shop()
+    for _ in range(2):
+        await shop.markets.refresh()
+    assert shop.shelf.looked_since == [NOON - timedelta(days=7), NOON - timedelta(minutes=5)]
 
 
 async def test_an_outage_of_gamma_only_postpones() -> None:

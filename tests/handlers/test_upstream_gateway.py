@@ -475,3 +475,17 @@ async def test_markets_are_looked_for_among_the_open_and_then_the_closed_ones() 
     asked = [request.url.params.get_list("clob_token_ids") for request in world.requests]
     assert asked[0] == ["12", "21", "77"]
     assert asked[-1] == ["21", "77"]
+
+
+@pytest.mark.parametrize("whole", [httpx.Response(404), ok(market(1, closed=False, feesEnabled=True))])
+async def test_a_market_that_charges_an_untold_fee_stays_unknown_unless_it_is_closed(whole: httpx.Response) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/markets/1"):
+            return whole
+        closed = request.url.params["closed"] == "true"
+        return ok({"markets": [market(2 if closed else 1, closed=closed, feesEnabled=True)]})
+
+    world = World(answer)
+    found = await GammaClient(world.gateway("gamma")).markets_by_token(["11", "21"])
+    assert [each.condition_id for each in found] == ["0xc2"]
+    assert world.outcomes["market"] == 1

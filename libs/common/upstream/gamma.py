@@ -19,6 +19,8 @@ from libs.common.upstream.gateway import Gateway, MalformedError, parse_json
 IDS_PER_CALL: Final = 25
 PAGE_SIZE: Final = 100
 TICK_MICROS_DEFAULT: Final = 10_000
+VERSIONS: Final = ("v1", "v2")
+"""Where a market of another version keeps its token ids is not known, and not guessed."""
 
 
 def _listed(value: object, *, what: str) -> list[Any]:
@@ -60,6 +62,8 @@ def decode_market(wire: object) -> MarketFacts:
     if not condition_id.startswith("0x"):
         raise ValueError(f"market {wire.get('id')!r:.40}: expected a conditionId, got {condition_id!r:.80}")
     version = str(wire.get("version") or "v1")
+    if version not in VERSIONS:
+        raise ValueError(f"market {wire.get('id')!r:.40}: expected version v1 or v2, got {version!r:.20}")
     ids = _listed(wire.get("positionIds") if version == "v2" else wire.get("clobTokenIds"), what="token ids")
     names = _listed(wire.get("outcomes"), what="outcomes")
     tick = wire.get("orderPriceMinTickSize")
@@ -128,7 +132,7 @@ class GammaClient:
     async def _decode(self, wire: Any) -> MarketFacts | None:
         try:
             market = decode_market(wire)
-            if wire.get("feesEnabled") and not isinstance(wire.get("feeSchedule"), Mapping):
+            if _fees(wire) is None and not market.closed:  # what is closed charges nobody any more
                 market = await self._with_fees(market)
         except (ValueError, ArithmeticError):
             self._gateway.metrics.count("rows_ignored", reason="market")
@@ -136,12 +140,14 @@ class GammaClient:
         return market
 
     async def _with_fees(self, market: MarketFacts) -> MarketFacts:
-        """Read again by id what the listing left out."""
+        """Read again by id what the listing left out; raises ValueError where it is not told there either."""
         try:
-            whole = await self._gateway.get(f"/markets/{market.id}", (), decode_market)
-        except Rejected:
-            return market
-        return replace(market, fee_rate=whole.fee_rate, fee_exponent=whole.fee_exponent)
+            fees = await self._gateway.get(f"/markets/{market.id}", (), _fees)
+        except Rejected as error:
+            raise ValueError(f"market {market.id}: {error}") from error
+        if fees is None:
+            raise ValueError(f"market {market.id}: expected a feeSchedule where fees are enabled")
+        return replace(market, fee_rate=fees[0], fee_exponent=fees[1])
 
 
 def _condition_of(market: MarketFacts) -> set[str]:

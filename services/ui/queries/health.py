@@ -16,7 +16,10 @@ BEAT_SECONDS_MAX: Final = 15
 """A process that has not registered for this long is down; it registers every 5 s."""
 FORGET_AFTER: Final = timedelta(hours=1)
 """An instance silent for so long was scaled away, unless its service has no other."""
-POLL_SECONDS_MAX: Final = 120
+POLL_SECONDS_AIM: Final = 30
+"""How often each wallet is to be polled; with more wallets than the request budget carries it is less often."""
+POLLS_MISSED_MAX: Final = 4
+"""A wallet not polled for so many intervals is late."""
 MARK_SECONDS_MAX: Final = 120
 LAG_SECONDS_MAX: Final = 15
 LAG_FILLS_MAX: Final = 2_000
@@ -28,7 +31,7 @@ SELECT service, value FROM system_checkpoint WHERE service = ANY(:services) AND 
 ORDER BY service, key
 """)
 _POLLS: Final = text("""
-SELECT count(*) AS wallets, count(c.value) AS polled,
+SELECT count(*) AS wallets,
        count(*) FILTER (WHERE CAST(c.value->>'completed_at' AS timestamptz) >= :fresh) AS fresh,
        min(CAST(c.value->>'completed_at' AS timestamptz)) AS oldest_at, min(w.followed_at) AS followed_at
 FROM followed_user_proxy_wallet w
@@ -72,6 +75,8 @@ class HealthFacts(Frozen):
     feed: Feed
     wallets: int
     wallets_fresh: int
+    poll_every_seconds: int = POLL_SECONDS_AIM
+    poll_aim_seconds: int = POLL_SECONDS_AIM
     oldest_poll_at: datetime | None
     lag_p95_seconds: Decimal | None
     lag_fills: int
@@ -94,7 +99,8 @@ async def read_health(connection: AsyncConnection, now: datetime) -> HealthFacts
     """Return the facts about the stack's health."""
     rows = (await connection.execute(_PROCESSES, {"services": list(SERVICES)})).all()
     processes, feed = _processes(rows, now), _feed(rows)
-    fresh = now - timedelta(seconds=POLL_SECONDS_MAX)
+    every = _poll_seconds(rows)
+    fresh = now - timedelta(seconds=every * POLLS_MISSED_MAX)
     polls = (await connection.execute(_POLLS, {"fresh": fresh})).one()
     lag = (await connection.execute(_LAG, {"since": now - timedelta(hours=1), "limit": LAG_FILLS_MAX})).one()
     marking = await connection.scalar(_MARKING)
@@ -106,6 +112,7 @@ async def read_health(connection: AsyncConnection, now: datetime) -> HealthFacts
         feed=feed,
         wallets=polls.wallets,
         wallets_fresh=polls.fresh,
+        poll_every_seconds=every,
         oldest_poll_at=polls.oldest_at,
         lag_p95_seconds=None if lag.p95 is None else round(Decimal(lag.p95), 2),
         lag_fills=lag.fills,
@@ -137,11 +144,20 @@ def _processes(rows: list[Any] | Any, now: datetime) -> list[Process]:
     return [each for each in found if now - each.beat_at < FORGET_AFTER or each.service not in alive]
 
 
-def _feed(rows: list[Any] | Any) -> Feed:
+def _poll_seconds(rows: list[Any] | Any) -> int:
+    every = _said_by_ingest(rows, "polling").get("every_seconds")
+    return max(POLL_SECONDS_AIM, round(every)) if isinstance(every, (int, float)) else POLL_SECONDS_AIM
+
+
+def _said_by_ingest(rows: list[Any] | Any, what: str) -> dict[str, Any]:
     newest: dict[str, Any] = max(
         (row.value for row in rows if row.service == "ingest" and "beat_at" in row.value),
         key=lambda v: v["beat_at"],
         default={},
     )
-    said = (newest.get("detail") or {}).get("websocket") or {}
+    return (newest.get("detail") or {}).get(what) or {}
+
+
+def _feed(rows: list[Any] | Any) -> Feed:
+    said = _said_by_ingest(rows, "websocket")
     return Feed(state=str(said.get("state", "unknown")), detail=str(said.get("detail", "")))

@@ -113,9 +113,15 @@ def _polls(facts: HealthFacts) -> Line:
     if not facts.wallets:
         return Line(name="Wallet polls", kind="idle", value="nobody followed")
     name = f"Wallet polls, {facts.wallets_fresh} of {facts.wallets}"
-    formula = "Followed wallets read completely in the last 2 minutes; the age is the oldest one's"
+    every, aim = facts.poll_every_seconds, facts.poll_aim_seconds
+    formula = f"Followed wallets read completely in the last {4 * every} s; each is read every {every} s"
+    pace = "" if every <= aim else f"every {every} s ({aim} s is the aim)"
+    if pace:
+        formula += f"; {aim} s is the aim, but the request budget carries no more. The chain feed is not slowed"
     if facts.wallets_fresh < facts.wallets:
-        return Line(name=name, kind="warn", value="late", formula=formula)
+        return Line(name=name, kind="warn", value=f"late, {pace}" if pace else "late", formula=formula)
+    if pace:
+        return Line(name=name, kind="ok", value=pace, formula=formula)
     return Line(name=name, kind="ok", at=facts.oldest_poll_at, formula=formula)
 
 

@@ -1,0 +1,199 @@
+"""Polls among many wallets and replicas, long outages, and backfills, on fakes."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.upstream.data_api import ActivityListing, ListingTooLongError
+from services.ingest.backfill import Backfiller, backfill_key, backfill_wish
+from services.ingest.poller import checkpoint_key
+from tests.handlers.test_ingest_parts import (
+    NOON,
+    OTHER,
+    WALLET,
+    FakeApi,
+    FakeFollows,
+    FakeListings,
+    FakeTurns,
+    Stage,
+    roster_of,
+    running,
+    until,
+)
+
+HOUR = 3600
+
+
+class LongApi(FakeApi):
+    """Lists at most an hour at a time, and remembers which hours it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[tuple[int, int | None]] = []
+        self.parts_max: int | None = None
+        """After so many parts the API is down."""
+
+    async def activity(
+        self, wallet: str, *, start: int | None, end: int | None = None, pages_max: int = 4
+    ) -> ActivityListing:
+        first, last = start or 1, int(NOON.timestamp()) if end is None else end
+        if self.trouble or (self.parts_max is not None and len(self.parts) >= self.parts_max):
+            raise self.trouble or Unavailable("down")
+        if last - first >= HOUR:
+            raise ListingTooLongError("/v2/activity", pages_max, last - HOUR + 1)
+        self.parts.append((first, end))
+        return ActivityListing(wallet, start, (), (), 3, end)
+
+
+async def test_a_thousand_wallets_set_out_evenly_and_a_new_follow_goes_first() -> None:
+    follows = FakeFollows(*(f"0x{number:040x}" for number in range(1_000)))
+    roster = await roster_of()
+    roster._store = follows
+    await roster.look()
+    stage = Stage(roster)
+    async with running(stage.poller.run(lambda: None)):
+        await until(lambda: len(stage.api.asked) >= 7)
+        for second in range(1, 6):
+            stage.seconds = second
+            before = len(stage.api.asked)
+            stage.poller._woken.set()
+            await until(lambda before=before: len(stage.api.asked) >= before + 7)
+        assert len(stage.api.asked) <= 8 * 6 + 1
+        follows.wallets.append(WALLET)
+        await roster.look()
+        stage.seconds += 1
+        stage.poller._woken.set()
+        await until(lambda: WALLET in [wallet for wallet, _ in stage.api.asked])
+        asked = [wallet for wallet, _ in stage.api.asked]
+        assert asked.index(WALLET) < 8 * 7 + 1
+        assert stage.poller.pace() == {"wallets": 1_001, "every_seconds": 125.1, "aim_seconds": 30.0}
+
+
+async def test_a_wallet_another_replica_is_polling_is_looked_at_again_and_its_wish_is_kept() -> None:
+    stage = Stage(await roster_of(WALLET))
+    async with running(stage.poller.run(lambda: None)):
+        await until(lambda: len(stage.memory.kept) == 1)
+        stage.memory.taken.add(checkpoint_key(WALLET))
+        stage.poller.reach_back_after_reconnect()
+        await until(lambda: stage.poller._wallets[WALLET].due == 1)
+        assert len(stage.api.asked) == 1
+        stage.memory.taken.clear()
+        stage.seconds = 1
+        await until(lambda: len(stage.api.asked) == 2)
+        assert stage.api.asked[1] == (WALLET, stage.epoch(-1 - 300))
+
+
+async def test_the_first_poll_of_a_replica_is_left_out_where_another_has_just_reached_as_far_back() -> None:
+    stage = Stage(await roster_of(WALLET, OTHER))
+    now = stage.epoch()
+    stage.memory.kept[checkpoint_key(WALLET)] = {"through": now, "deep_at": now}
+    stage.memory.kept[checkpoint_key(OTHER)] = {"through": now, "deep_at": now - 1}
+    async with running(stage.poller.run(lambda: None)):
+        await until(lambda: {turn.due for turn in stage.poller._wallets.values()} == {30})
+    assert stage.api.asked == [(OTHER, now - 900)]
+
+
+async def test_a_long_outage_is_made_up_in_parts_and_its_way_is_gone_once() -> None:
+    api = LongApi()
+    stage = Stage(await roster_of(WALLET))
+    stage.poller._api = api
+    key, now = checkpoint_key(WALLET), stage.epoch()
+    stage.memory.kept[key] = {"through": now - 20 * HOUR, "completed_at": "before"}
+    api.parts_max = 4
+    async with running(stage.poller.run(lambda: None)):
+        await until(lambda: [turn.failures for turn in stage.poller._wallets.values()] == [1])
+        (_, reached), again = api.parts[-1], len(api.parts)
+        assert stage.memory.kept[key] == {"through": reached, "completed_at": "before"}
+        api.parts_max = None
+        stage.seconds = 3
+        await until(lambda: "deep_at" in stage.memory.kept[key])
+        assert reached is not None
+        assert api.parts[again][0] == reached - 120
+        del api.parts[again - 1 :]
+    assert api.parts[0][0] == now - 20 * HOUR - 120
+    for (_, end), (following, _) in zip(api.parts, api.parts[1:], strict=False):
+        assert end is not None
+        assert following == end + 1
+    assert all((end or now) - first < HOUR for first, end in api.parts)
+    assert stage.memory.kept[key]["through"] == now + 3
+
+
+class FakeWishes(FakeTurns):
+    async def ask_backfill(self, wallet: str, wish: Mapping[str, Any]) -> dict[str, Any]:
+        self.kept[backfill_key(wallet)] = wish
+        return dict(wish)
+
+    async def open_backfills(self) -> list[str]:
+        return [key.removeprefix("backfill:") for key, wish in self.kept.items() if not wish["finished_at"]]
+
+    async def advance_backfill(self, wallet: str, asked_at: str, progress: Mapping[str, Any]) -> bool:
+        key = backfill_key(wallet)
+        if self.kept[key]["asked_at"] != asked_at:
+            return False
+        self.kept[key] = {**self.kept[key], **progress}
+        return True
+
+
+class Backfills:
+    """A backfiller and its world."""
+
+    def __init__(self) -> None:
+        self.api, self.wishes = LongApi(), FakeWishes()
+        self.now = NOON
+
+    async def made(self, *wallets: str) -> Backfiller:
+        return Backfiller(self.api, FakeListings(), self.wishes, await roster_of(*wallets), now=lambda: self.now)
+
+    def state(self, wallet: str) -> Mapping[str, Any]:
+        return self.wishes.kept[backfill_key(wallet)]
+
+
+async def test_a_backfill_goes_on_where_it_was_cut_short() -> None:
+    stage = Backfills()
+    backfiller = await stage.made(WALLET)
+    await backfiller.ask(WALLET, 24, "t")
+    last = int(NOON.timestamp())
+    stage.api.parts_max = 3
+    with pytest.raises(Unavailable):
+        await backfiller.work()
+    got_to = stage.state(WALLET)["at"]
+    assert stage.state(WALLET)["error"] == "down"
+    assert stage.state(WALLET)["finished_at"] is None
+    assert got_to > last - 24 * HOUR
+    stage.api.parts_max, stage.api.parts = None, []
+    await (await stage.made(WALLET)).work()
+    assert stage.api.parts[0][0] == got_to
+    assert stage.api.parts[-1][1] == last
+    assert stage.state(WALLET)["finished_at"] is not None
+    assert stage.state(WALLET)["error"] is None
+    assert await stage.wishes.open_backfills() == []
+
+
+async def test_a_backfill_another_replica_is_at_is_left_to_it() -> None:
+    stage = Backfills()
+    backfiller = await stage.made(WALLET, OTHER)
+    await backfiller.ask(None, 2, "t")
+    stage.wishes.taken.add(backfill_key(WALLET))
+    await backfiller.work()
+    assert stage.state(WALLET)["finished_at"] is None
+    assert stage.state(OTHER)["finished_at"] is not None
+
+
+async def test_a_backfill_that_is_refused_or_of_nobody_ends_with_the_reason() -> None:
+    stage = Backfills()
+    backfiller = await stage.made(WALLET)
+    with pytest.raises(Rejected, match="followed wallet"):
+        await backfiller.ask(OTHER, 2, "t")
+    stage.wishes.kept[backfill_key(OTHER)] = backfill_wish(NOON, 2, "t")
+    await backfiller.ask(WALLET, 2, "t")
+    stage.api.trouble = Rejected("status 400")
+    await backfiller.work()
+    assert stage.state(WALLET)["error"] == "status 400"
+    assert stage.state(WALLET)["finished_at"] is not None
+    assert stage.state(OTHER)["finished_at"] is None  # followed a moment ago, perhaps
+    stage.now += timedelta(seconds=20)
+    await backfiller.work()
+    assert stage.state(OTHER)["error"] == "no longer followed"
