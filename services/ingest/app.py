@@ -11,6 +11,7 @@ import structlog
 
 from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import EVENTS_DETECTED, RECONCILE_REQUESTED
+from libs.common.db.engine import make_engine
 from libs.common.domain.errors import Unavailable
 from libs.common.frame import Frame, opened_frame
 from libs.common.messages import EventDetected
@@ -69,6 +70,9 @@ class _Parts:
         self._data = Gateway(settings.data_api_url, "data", self._bucket, metrics=UpstreamMetrics())
         self._gamma = Gateway(settings.gamma_url, "gamma", self._bucket, metrics=UpstreamMetrics())
         store = IngestStore(frame.engine)
+        self._hot = make_engine(
+            settings.database_url.get_secret_value(), application=f"{settings.instance}:logs", pool_size=1
+        )
         self.roster = Roster(store)
         self._markets = Markets(
             MarketStore(frame.engine),
@@ -78,7 +82,7 @@ class _Parts:
             refresh_seconds=settings.market_refresh_seconds,
         )
         self.announcer = Announcer(self._publish, self._markets.condition_of, _now)
-        self._intake = Intake(store, self._committed, _now, self._markets.hint)
+        self._intake = Intake(store, self._committed, _now, self._markets.hint, IngestStore(self._hot))
         api, turns = DataApiClient(self._data), TurnStore(frame.engine, settings.instance)
         self._poller = Poller(api, self._intake, turns, self.roster, at_once=settings.polls_at_once_max)
         self._backfiller = Backfiller(api, self._intake, turns, self.roster)
@@ -114,6 +118,7 @@ class _Parts:
         for gateway in (self._data, self._gamma):
             await gateway.close()
         await self._bucket.close()
+        await self._hot.dispose()
 
     def _polled(self) -> None:
         self._frame.health.progress("polling")

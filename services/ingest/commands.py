@@ -142,7 +142,8 @@ async def backfill(
     try:
         wallets = await follows.wallets(None if who is None else who.strip())
         if not wallets and who is not None:
-            wallets = [wallet for wallet in await follows.wallets(None) if wallet == parse_wallet(who)]
+            address = parse_wallet(who)
+            wallets = [wallet for wallet in await follows.wallets(None) if wallet == address]
         if not wallets:
             raise ValueError("nobody is followed" if who is None else f"{who.strip()} is not followed")
         for wallet in wallets:

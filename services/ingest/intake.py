@@ -52,8 +52,11 @@ class Intake:
         committed: Callable[[Recorded], None],
         now: Callable[[], datetime],
         hint: Callable[[Iterable[tuple[str, str]]], None] = lambda conditions: None,
+        log_store: Events | None = None,
     ) -> None:
         self._store = store
+        self._log_store = log_store or store
+        """Logs have a connection of their own: a long listing must not keep them waiting."""
         self._hint = hint
         self._committed = committed
         self._now = now
@@ -102,7 +105,7 @@ class Intake:
     async def _record_through_outages(self, logs: Sequence[LogSighting]) -> None:
         while True:
             try:
-                self._take_in(await self._store.record(logs))
+                self._take_in(await self._log_store.record(logs))
             except Unavailable as error:
                 _log.warning("logs_wait", logs=len(logs), error=str(error)[:200])
                 await asyncio.sleep(OUTAGE_RETRY_SECONDS)

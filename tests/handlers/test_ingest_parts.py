@@ -144,6 +144,9 @@ class Stage:
             clock=lambda: self.seconds,
         )
 
+    def has_asked(self, times: int) -> bool:
+        return len(self.api.asked) >= times
+
     def epoch(self, offset: float = 0) -> int:
         return int((NOON + timedelta(seconds=self.seconds + offset)).timestamp())
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -58,9 +59,8 @@ async def test_a_thousand_wallets_set_out_evenly_and_a_new_follow_goes_first() -
         await until(lambda: len(stage.api.asked) >= 7)
         for second in range(1, 6):
             stage.seconds = second
-            before = len(stage.api.asked)
             stage.poller._woken.set()
-            await until(lambda before=before: len(stage.api.asked) >= before + 7)
+            await until(partial(stage.has_asked, len(stage.api.asked) + 7))
         assert len(stage.api.asked) <= 8 * 6 + 1
         follows.wallets.append(WALLET)
         await roster.look()
