@@ -13,6 +13,7 @@ from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import Source
 from libs.common.observability import metrics
 from libs.common.upstream.data_api import ActivityListing
+from libs.common.upstream.samples import note_ignored, show_sample
 from services.ingest.core.listings import Place, ShownTransactions
 from services.ingest.core.sightings import FactSighting, LogSighting, RowSighting
 from services.ingest.reading import Follow, read_listing
@@ -24,6 +25,7 @@ GATHER_SECONDS: Final = 0.003
 """Logs of one block arrive together; this long is waited for the first one's companions."""
 OUTAGE_RETRY_SECONDS: Final = 0.5
 
+_METRICS: Final = metrics.UpstreamMetrics()
 _log = structlog.get_logger()
 
 
@@ -100,6 +102,7 @@ class Intake:
                     await self._record_through_outages(logs)
                 except (SQLAlchemyError, Rejected) as refusal:
                     metrics.ROWS_IGNORED.labels("refused").inc(len(logs))
+                    show_sample("refused", str(refusal), logs[0].wire)
                     _log.error("logs_refused", tx_hash=tx_hash, error=str(refusal)[:500])
 
     async def _record_through_outages(self, logs: Sequence[LogSighting]) -> None:
@@ -145,6 +148,7 @@ class Intake:
                 refused = {row.key.tx_hash for row in tx_rows} | {fact.key.tx_hash for fact in tx_facts}
                 total.waiting |= refused
                 metrics.ROWS_IGNORED.labels("refused").inc(len(tx_rows) + len(tx_facts))
+                show_sample("refused", str(refusal), (tx_rows or tx_facts)[0].wire)
                 _log.error("rows_refused", tx_hashes=sorted(refused), error=str(refusal)[:500])
         return total
 
@@ -182,6 +186,8 @@ def _count(recorded: Recorded) -> None:
         metrics.DETECTION_LAG.labels(fill.first_source.value).observe(max(0.0, lag))
     for fact in recorded.facts:
         metrics.EVENTS_DETECTED.labels(fact.sighting.kind.value, Source.DATA_API.value).inc()
+        if fact.sighting.ignored is not None:
+            note_ignored(_METRICS, *fact.sighting.ignored, fact.sighting.wire)
     for source, count in recorded.sightings.items():
         metrics.EVENT_SIGHTINGS.labels(source.value).inc(count)
     metrics.EVENTS_REVERSED.inc(len(recorded.reversed))

@@ -4,17 +4,16 @@ from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-import structlog
-
-from libs.common.observability import metrics
+from libs.common.observability.metrics import UpstreamMetrics
 from libs.common.upstream.chain import decode_order_filled
+from libs.common.upstream.samples import note_ignored
 from services.ingest.core.sightings import LogSighting
-from services.ingest.reading import read_fill
+from services.ingest.reading import read_fill, refuse_future
 from services.ingest.roster import Roster
 
 REMOVED_REMEMBERED_MAX: Final = 10_000
 
-_log = structlog.get_logger()
+_METRICS: Final = UpstreamMetrics()
 
 
 class Logs(Protocol):
@@ -56,7 +55,7 @@ class LogReader:
         try:
             fill = decode_order_filled(log)
         except ValueError as error:
-            _ignore("log", error)
+            note_ignored(_METRICS, "log", error, log)
             return
         place = (fill.block_hash, fill.log_index)
         if fill.removed:
@@ -67,7 +66,7 @@ class LogReader:
         if follow is None:
             return
         if fill.is_combo:
-            metrics.ROWS_IGNORED.labels("combo_log").inc()
+            note_ignored(_METRICS, "combo_log", "a position of several legs", log)
             return
         timestamp = fill.timestamp
         if timestamp is None:
@@ -80,9 +79,10 @@ class LogReader:
         if healing and place in self._removed:
             return
         try:
+            refuse_future(timestamp, "blockTimestamp", seen_at)
             sighting = read_fill(fill, timestamp, follow, seen_at)
         except (ValueError, OverflowError, OSError) as error:
-            _ignore("log", error)
+            note_ignored(_METRICS, "log_time", error, log)
             return
         await self._intake.put(sighting)
 
@@ -90,8 +90,3 @@ class LogReader:
         self._removed[place] = None
         while len(self._removed) > REMOVED_REMEMBERED_MAX:
             self._removed.popitem(last=False)
-
-
-def _ignore(reason: str, error: Exception) -> None:
-    metrics.ROWS_IGNORED.labels(reason).inc()
-    _log.warning("log_ignored", error=str(error)[:200])

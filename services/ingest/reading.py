@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
+from typing import Final
 from uuid import UUID
 
 from libs.common.domain.kinds import EventKind, Side
 from libs.common.upstream.activity import ActivityRow, UnreadableRow
 from libs.common.upstream.chain import ChainFill
+from libs.common.upstream.fields import FieldError
+from libs.common.upstream.samples import written
 from services.ingest.core.sightings import (
     FactKey,
     FactSighting,
@@ -18,6 +21,9 @@ from services.ingest.core.sightings import (
     kind_of,
 )
 
+FUTURE_SECONDS_MAX: Final = 86_400
+"""No clock of ours is a day behind: what lies further ahead is no time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Follow:
@@ -26,6 +32,12 @@ class Follow:
     wallet: str
     user_id: UUID
     followed_at: datetime
+
+
+def refuse_future(timestamp: int, field: str, seen_at: datetime) -> None:
+    """Raise ValueError for a time more than a day ahead of `seen_at`."""
+    if timestamp > seen_at.timestamp() + FUTURE_SECONDS_MAX:
+        raise FieldError("time", field, f"not after {seen_at:%Y-%m-%d %H:%M}", timestamp)
 
 
 def read_fill(fill: ChainFill, timestamp: int, follow: Follow, seen_at: datetime) -> LogSighting:
@@ -56,6 +68,11 @@ def read_listing(
     fills: list[RowSighting] = []
     facts: list[FactSighting] = []
     for row in rows:
+        try:
+            refuse_future(row.timestamp, "timestamp", seen_at)
+        except ValueError as error:
+            facts.append(_read_unreadable(UnreadableRow(row.wire, str(error)), follow, seen_at))
+            continue
         kind = kind_of(row.type, is_combo=row.is_combo, is_odd=row.odd is not None)
         if kind is EventKind.TRADE:
             fills.append(_read_row(row, follow, seen_at))
@@ -103,11 +120,20 @@ def _read_fact(row: ActivityRow, kind: EventKind, follow: Follow, seen_at: datet
         event_time=event_time,
         seen_at=seen_at,
         wire=row.wire,
+        ignored=_why_ignored(row, kind),
     )
 
 
+def _why_ignored(row: ActivityRow, kind: EventKind) -> tuple[str, str] | None:
+    if row.odd is not None:
+        return "odd_row", row.odd
+    if kind is EventKind.OTHER:
+        return "unknown_type", f"activity row: expected a `type` we know, got {row.type!r}"
+    return None
+
+
 def _read_unreadable(row: UnreadableRow, follow: Follow, seen_at: datetime) -> FactSighting:
-    digest = blake2b(repr(row.wire).encode(), digest_size=24).hexdigest()
+    digest = blake2b(written(row.wire), digest_size=24).hexdigest()
     return FactSighting(
         key=FactKey(f"unreadable:{digest}", follow.wallet, "UNREADABLE", "", "", "", 0, 0),
         user_id=follow.user_id,
@@ -116,4 +142,5 @@ def _read_unreadable(row: UnreadableRow, follow: Follow, seen_at: datetime) -> F
         event_time=seen_at,
         seen_at=seen_at,
         wire={"reason": row.reason, "row": row.wire},
+        ignored=("unreadable_row", row.reason),
     )

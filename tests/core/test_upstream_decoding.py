@@ -209,12 +209,12 @@ def test_a_final_resolution_gives_its_payouts_and_nonsense_is_refused() -> None:
     assert (found.condition_id, found.payouts_micros, found.resolved_at) == ("0xab", (1_000_000, 0), None)
     assert decode_resolution({**wire, "status": "proposed"}) is None
     for payouts in ([1.5], [-1], "all", [2_000_000], [True]):
-        with pytest.raises(ValueError, match="expected micros per share"):
+        with pytest.raises(ValueError, match="expected `payouts`"):
             decode_resolution({**wire, "payouts": payouts})
 
 
 def fill_log(side: int = 0, *, taker: str = "0x" + "22" * 20, **values: Any) -> dict[str, Any]:
-    words = (side, 77, 500_000, 1_000_000, 30, 0, 0)
+    words = (side, 77, *((1_000_000, 500_000) if side else (500_000, 1_000_000)), 30, 0, 0)
     return {
         "address": EXCHANGES[0].upper().replace("0X", "0x"),
         "topics": [ORDER_FILLED, "0x" + "0" * 64, "0x" + "0" * 24 + "11" * 20, "0x" + "0" * 24 + taker[2:]],
@@ -229,17 +229,17 @@ def fill_log(side: int = 0, *, taker: str = "0x" + "22" * 20, **values: Any) -> 
 
 
 def test_a_log_tells_side_amounts_role_and_block() -> None:
-    buy = decode_order_filled(fill_log(blockTimestamp="0x10"))
+    buy = decode_order_filled(fill_log(blockTimestamp="0x6a93a580"))
     assert (buy.side, buy.share_micros, buy.notional_micros, buy.cash_micros) == (Side.BUY, 1_000_000, 500_000, 500_030)
-    assert (buy.role, buy.log_index, buy.block_number, buy.timestamp) == (Role.MAKER, 5, 100, 16)
+    assert (buy.role, buy.log_index, buy.block_number, buy.timestamp) == (Role.MAKER, 5, 100, 0x6A93A580)
     sell = decode_order_filled(fill_log(1, taker=EXCHANGES[2]))
     assert (sell.side, sell.share_micros, sell.notional_micros, sell.cash_micros) == (
         Side.SELL,
-        500_000,
         1_000_000,
-        999_970,
+        500_000,
+        499_970,
     )
-    assert (sell.role, sell.timestamp, sell.price_micros) == (Role.TAKER, None, 2_000_000)
+    assert (sell.role, sell.timestamp, sell.price_micros) == (Role.TAKER, None, 500_000)
 
 
 @pytest.mark.parametrize(

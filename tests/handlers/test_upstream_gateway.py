@@ -99,7 +99,7 @@ async def test_a_good_answer_comes_back_with_exact_decimals_and_our_own_name_was
         httpx.Response(302),
         httpx.Response(200, text="<html>Just a moment</html>"),
         httpx.Response(200, text='{"data": [1, 2'),
-        httpx.Response(200, text='{"data": NaN}'),
+        httpx.Response(200, text='{"data": nan}'),
         httpx.Response(200, json={"error": "request_timeout"}),
         httpx.ReadTimeout("slow"),
         httpx.ConnectError("down"),
@@ -428,7 +428,7 @@ async def test_books_come_in_chunks_unknown_tokens_are_absent_and_a_bad_book_cos
         return ok([*books, "odd"])
 
     world = World(answer)
-    found = await ClobClient(world.gateway("clob")).books([str(n) for n in range(300)])
+    found = await ClobClient(world.gateway("clob")).books([str(n) for n in range(1, 301)])
     assert len(world.requests) == 2
     assert len(found) == 300 - 4
     assert world.outcomes["book"] == 4

@@ -4,18 +4,32 @@ The API gives no id, no log and no fee: cash is `usdc_size` exactly, gross is si
 their distance is the fee once it is more than the row's own rounding.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from libs.common.domain.money import FEE_QUANTUM_MICROS, MICROS, micros_from_wire, within_tolerance
+from libs.common.domain.money import FEE_QUANTUM_MICROS, MICROS, within_tolerance
+from libs.common.upstream.fields import (
+    TOKEN_DIGITS_MAX,
+    FieldError,
+    an_object,
+    clean,
+    read_amount,
+    read_flag,
+    read_hash,
+    read_hex_id,
+    read_price,
+    read_seconds,
+    read_token,
+)
 
+WHAT: Final = "activity row"
 COMBO_CONDITION_DIGITS: Final = 62
-MAX_EPOCH_SECOND: Final = 32_503_680_000  # the year 3000
+TYPE_LENGTH_MAX: Final = 40
+SIDE_LENGTH_MAX: Final = 4
 
-_TX = re.compile(r"0x[0-9a-f]{64}")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +77,31 @@ def fee_within(cash_micros: int, gross_micros: int, share_micros: int) -> int:
 
 
 def decode_activity_row(wire: object, wallet: str) -> ActivityRow | UnreadableRow:
-    """Return the row of `wallet`; UnreadableRow where transaction, time or wallet cannot be told."""
-    if not isinstance(wire, Mapping):
-        return UnreadableRow(wire, f"expected an object, got {type(wire).__name__}")
-    tx_hash = str(wire.get("transaction_hash") or "").lower()
-    timestamp = wire.get("timestamp")
-    if str(wire.get("proxy_wallet") or "").lower() != wallet:
-        return UnreadableRow(wire, f"expected a row of {wallet}, got one of {wire.get('proxy_wallet')!r:.50}")
-    if not _TX.fullmatch(tx_hash):
-        return UnreadableRow(wire, f"expected a transaction hash, got {tx_hash!r:.80}")
-    if type(timestamp) is not int or not 0 < timestamp < MAX_EPOCH_SECOND:
-        return UnreadableRow(wire, f"expected epoch seconds, got {timestamp!r:.40}")
-    condition_id = str(wire.get("condition_id") or "").lower()[:80]
-    combo = wire.get("is_combo") is True or len(condition_id.removeprefix("0x")) == COMBO_CONDITION_DIGITS
-    shares, odd_size = _amount(wire, "size")
-    cash, odd_cash = _amount(wire, "usdc_size")
-    price, odd_price = _price(wire)
-    asset_id = str(wire.get("token_id") or "")[:100]
-    type_, side = str(wire.get("type") or "")[:40], str(wire.get("side") or "")[:4]
-    odd = odd_size or odd_cash
-    if odd is None and type_ == "TRADE":
-        odd = _odd_trade(asset_id, side, shares, odd_price)
+    """Return the row of `wallet`; UnreadableRow where transaction, time or wallet cannot be told.
+
+    What else is amiss makes the row `odd`: it is kept, with 0 or nothing in the place of what was no value.
+    """
+    try:
+        row = an_object(wire, WHAT)
+        tx_hash = read_hash(row.get("transaction_hash"), "transaction_hash", WHAT)
+        timestamp = read_seconds(row.get("timestamp"), "timestamp", WHAT)
+        whose = row.get("proxy_wallet")
+        if not isinstance(whose, str) or whose.lower() != wallet:
+            raise FieldError(WHAT, "proxy_wallet", wallet, whose)
+    except ValueError as error:
+        return UnreadableRow(wire, str(error))
+    odd = _Oddities()
+    type_, side = clean(row.get("type"), TYPE_LENGTH_MAX), clean(row.get("side"), SIDE_LENGTH_MAX)
+    is_trade = type_ == "TRADE"
+    condition_id = "" if _absent(row, "condition_id") else odd.read(read_hex_id, row, "condition_id", "")
+    is_combo = odd.read(read_flag, row, "is_combo", False) or len(condition_id) == COMBO_CONDITION_DIGITS + 2
+    shares = 0 if _absent(row, "size") and not is_trade else odd.read(read_amount, row, "size", 0)
+    cash = 0 if _absent(row, "usdc_size") and not is_trade else odd.read(read_amount, row, "usdc_size", 0)
+    price = (odd if is_trade else _Oddities()).read(read_price, row, "price", Decimal(0))
+    asset_id = clean(row.get("token_id"), TOKEN_DIGITS_MAX)
     gross = int((Decimal(shares) * price).to_integral_value(rounding=ROUND_HALF_EVEN))
+    if is_trade and odd.first is None:
+        odd.first = _odd_trade(row, side, shares, cash, gross)
     return ActivityRow(
         wallet=wallet,
         type=type_,
@@ -97,37 +114,42 @@ def decode_activity_row(wire: object, wallet: str) -> ActivityRow | UnreadableRo
         cash_micros=cash,
         gross_micros=gross,
         price_micros=int((price * MICROS).to_integral_value(rounding=ROUND_HALF_EVEN)),
-        is_combo=combo,
-        odd=odd,
-        wire=wire,
+        is_combo=is_combo,
+        odd=odd.first,
+        wire=row,
     )
 
 
-def _amount(wire: Mapping[str, Any], name: str) -> tuple[int, str | None]:
-    value = wire.get(name)
-    if value is None or value == "":
-        return 0, None
+class _Oddities:
+    """Reads fields one by one and remembers the first that could not be read."""
+
+    __slots__ = ("first",)
+
+    def __init__(self) -> None:
+        self.first: str | None = None
+
+    def read(self, read: Callable[[Any, str, str], T], row: Mapping[str, Any], field: str, default: T) -> T:
+        try:
+            return read(row.get(field), field, WHAT)
+        except ValueError as error:
+            self.first = self.first or str(error)
+            return default
+
+
+def _absent(row: Mapping[str, Any], field: str) -> bool:
+    return row.get(field) in (None, "")
+
+
+def _odd_trade(row: Mapping[str, Any], side: str, shares: int, cash: int, gross: int) -> str | None:
     try:
-        return micros_from_wire(value, what=name), None
+        read_token(row.get("token_id"), "token_id", WHAT)
+        if side not in ("BUY", "SELL"):
+            raise FieldError(WHAT, "side", "BUY or SELL", row.get("side"))
+        if shares <= 0:
+            raise FieldError(WHAT, "size", "more than 0", row.get("size"))
+        # A fee is a few cents a share: cash this far from size * price is another unit, or another meaning.
+        if abs(cash - gross) > shares or (side == "BUY" and cash < fee_within(cash, gross, shares)):
+            raise FieldError(WHAT, "usdc_size", f"about size * price, {Decimal(gross) / MICROS}", row.get("usdc_size"))
     except ValueError as error:
-        return 0, str(error)
-
-
-def _price(wire: Mapping[str, Any]) -> tuple[Decimal, str | None]:
-    value = wire.get("price")
-    if value is None or isinstance(value, bool) or not isinstance(value, (Decimal, int)):
-        return Decimal(0), f"price: expected a number, got {value!r:.40}"
-    price = Decimal(value)
-    if not price.is_finite() or not 0 <= price <= 1:
-        return Decimal(0), f"price: expected 0 to 1, got {value!s:.40}"
-    return price, None
-
-
-def _odd_trade(asset_id: str, side: str, share_micros: int, odd_price: str | None) -> str | None:
-    if not asset_id.isdigit():
-        return f"token_id: expected a decimal id, got {asset_id!r:.40}"
-    if side not in ("BUY", "SELL"):
-        return f"side: expected BUY or SELL, got {side!r}"
-    if share_micros <= 0:
-        return "size: expected more than 0"
-    return odd_price
+        return str(error)
+    return None

@@ -4,15 +4,30 @@ The wire lists levels worst first, whatever its papers say, so levels are sorted
 text. Source: reference section 2.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from libs.common.domain.book import Book, Level
-from libs.common.domain.money import MICROS, micros_from_wire
+from libs.common.domain.money import MICROS
+from libs.common.upstream.fields import (
+    EPOCH_SECOND_MAX,
+    FieldError,
+    an_object,
+    read_amount,
+    read_integer,
+    read_price_micros,
+    read_token,
+)
 from libs.common.upstream.gateway import Gateway, MalformedError
+from libs.common.upstream.samples import note_ignored
 
+WHAT: Final = "book"
+LAST_TRADE: Final = "last trade"
 TOKENS_PER_CALL: Final = 250
 LEVELS_MAX: Final = 5_000
+
+_VERSION = re.compile("[!-~]{1,80}")
 
 T = TypeVar("T")
 
@@ -23,43 +38,55 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def _levels(value: object, *, side: str, falling: bool) -> tuple[Level, ...]:
+def _levels(value: object, *, field: str, falling: bool) -> tuple[Level, ...]:
     if not isinstance(value, list) or len(value) > LEVELS_MAX:
-        raise ValueError(f"{side}: expected a list of at most {LEVELS_MAX} levels, got {type(value).__name__}")
+        raise FieldError(WHAT, field, f"a list of at most {LEVELS_MAX} levels", value)
     sizes: dict[int, int] = {}
     for item in value:
         if not isinstance(item, Mapping):
-            raise ValueError(f"{side}: expected an object with price and size, got {item!r:.60}")  # noqa: TRY004
-        price = micros_from_wire(item.get("price"), what=f"{side} price")
-        size = micros_from_wire(item.get("size"), what=f"{side} size")
+            raise FieldError(WHAT, field, "a list of objects with price and size", item)
+        price = read_price_micros(item.get("price"), f"{field}.price", WHAT)
+        size = read_amount(item.get("size"), f"{field}.size", WHAT)
         if not 0 < price < MICROS:
-            raise ValueError(f"{side} price: expected more than 0 and less than 1, got {item.get('price')}")
+            raise FieldError(WHAT, f"{field}.price", "more than 0 and less than 1", item.get("price"))
         if size and sizes.setdefault(price, size) != size:
-            raise ValueError(f"{side} price: {item.get('price')} is listed twice with different sizes")
+            raise FieldError(WHAT, f"{field}.price", "listed once", item.get("price"))
     return tuple(Level(price, sizes[price]) for price in sorted(sizes, reverse=falling))
 
 
 def decode_book(wire: object) -> Book:
-    """Return the book of a `/book` object, best level first; raises ValueError saying what is wrong with it."""
-    if not isinstance(wire, Mapping):
-        raise ValueError(f"book: expected an object, got {type(wire).__name__}")  # noqa: TRY004  one error type at the edge
-    asset_id, version, at = wire.get("asset_id"), wire.get("hash"), wire.get("timestamp")
-    if not isinstance(asset_id, str) or not asset_id.isdigit():
-        raise ValueError(f"book: expected a decimal asset_id, got {asset_id!r:.60}")
-    if not isinstance(version, str) or not 0 < len(version) <= 80:
-        raise ValueError(f"book of {asset_id}: expected a hash, got {version!r:.90}")
-    if isinstance(at, bool) or not isinstance(at, (str, int)) or not str(at).isdigit():
-        raise ValueError(f"book of {asset_id}: expected a timestamp in ms, got {at!r:.40}")
-    bids = _levels(wire.get("bids"), side="bid", falling=True)
-    asks = _levels(wire.get("asks"), side="ask", falling=False)
-    return Book(asset_id, version, int(at), bids, asks)
+    """Return the book of a `/book` object, best level first; raises ValueError naming the field that is wrong."""
+    book = an_object(wire, WHAT)
+    version = book.get("hash")
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise FieldError(WHAT, "hash", "1 to 80 plain characters", version)
+    at = read_integer(
+        book.get("timestamp"),
+        "timestamp",
+        WHAT,
+        least=1,
+        most=EPOCH_SECOND_MAX * 1000,
+        expected="a time in ms before 2100",
+    )
+    return Book(
+        read_token(book.get("asset_id"), "asset_id", WHAT),
+        version,
+        at,
+        _levels(book.get("bids"), field="bids", falling=True),
+        _levels(book.get("asks"), field="asks", falling=False),
+    )
 
 
-def _price(value: object, *, what: str) -> int:
-    price = micros_from_wire(value, what=what)
-    if not 0 <= price <= MICROS:
-        raise ValueError(f"{what}: expected 0 to 1, got {value}")
-    return price
+def decode_last_trade(wire: object) -> tuple[str, int] | None:
+    """Return token and price in micros of a last trade, None where there was none; raises ValueError."""
+    item = an_object(wire, LAST_TRADE)
+    # A token without trades is answered with price "0.5" and no side: that is no price.
+    if item.get("side") in (None, ""):
+        return None
+    if item["side"] not in ("BUY", "SELL"):
+        raise FieldError(LAST_TRADE, "side", "BUY, SELL or nothing", item["side"])
+    token = read_token(item.get("token_id"), "token_id", LAST_TRADE)
+    return token, read_price_micros(item.get("price"), "price", LAST_TRADE)
 
 
 class ClobClient:
@@ -73,11 +100,11 @@ class ClobClient:
         found: dict[str, Book] = {}
         wanted = list(dict.fromkeys(asset_ids))
         for part in chunks(wanted, TOKENS_PER_CALL):
-            for wire in await self._gateway.post("/books", _tokens(part), _expect_list):
+            for wire in await self._gateway.post("/books", _tokens(part), expect_list):
                 try:
                     book = decode_book(wire)
-                except ValueError:
-                    self._gateway.metrics.count("rows_ignored", reason="book")
+                except ValueError as error:
+                    note_ignored(self._gateway.metrics, "book", error, wire)
                     continue
                 if book.asset_id in part:
                     found[book.asset_id] = book
@@ -87,31 +114,28 @@ class ClobClient:
         """Return the midpoint in micros of those `asset_ids` that have one."""
         found: dict[str, int] = {}
         for part in chunks(list(dict.fromkeys(asset_ids)), TOKENS_PER_CALL):
-            answer = await self._gateway.post("/midpoints", _tokens(part), _expect_object)
+            answer = await self._gateway.post("/midpoints", _tokens(part), expect_object)
             for asset_id in part:
                 if answer.get(asset_id) in (None, ""):
                     continue
                 try:
-                    found[asset_id] = _price(answer[asset_id], what="midpoint")
-                except ValueError:
-                    self._gateway.metrics.count("rows_ignored", reason="midpoint")
+                    found[asset_id] = read_price_micros(answer[asset_id], asset_id, "midpoints")
+                except ValueError as error:
+                    note_ignored(self._gateway.metrics, "midpoint", error, {asset_id: answer[asset_id]})
         return found
 
     async def last_trades(self, asset_ids: Sequence[str]) -> dict[str, int]:
         """Return the last trade price in micros of those `asset_ids` that ever traded."""
         found: dict[str, int] = {}
         for part in chunks(list(dict.fromkeys(asset_ids)), TOKENS_PER_CALL):
-            for item in await self._gateway.post("/last-trades-prices", _tokens(part), _expect_list):
-                # A token without trades is answered with price "0.5" and no side: that is no price.
-                if not isinstance(item, Mapping) or item.get("side") not in ("BUY", "SELL"):
-                    continue
+            for item in await self._gateway.post("/last-trades-prices", _tokens(part), expect_list):
                 try:
-                    price = _price(item.get("price"), what="last trade price")
-                except ValueError:
-                    self._gateway.metrics.count("rows_ignored", reason="last_trade")
+                    last = decode_last_trade(item)
+                except ValueError as error:
+                    note_ignored(self._gateway.metrics, "last_trade", error, item)
                     continue
-                if item.get("token_id") in part:
-                    found[str(item["token_id"])] = price
+                if last is not None and last[0] in part:
+                    found[last[0]] = last[1]
         return found
 
 
@@ -119,13 +143,15 @@ def _tokens(asset_ids: Sequence[str]) -> list[dict[str, str]]:
     return [{"token_id": asset_id} for asset_id in asset_ids]
 
 
-def _expect_list(document: Any) -> list[Any]:
+def expect_list(document: Any) -> list[Any]:
+    """Return a body that should be a list; raises MalformedError."""
     if not isinstance(document, list):
         raise MalformedError(f"expected a list, got {type(document).__name__}")
     return document
 
 
-def _expect_object(document: Any) -> dict[str, Any]:
+def expect_object(document: Any) -> dict[str, Any]:
+    """Return a body that should be an object; raises MalformedError."""
     if not isinstance(document, dict):
         raise MalformedError(f"expected an object, got {type(document).__name__}")
     return document

@@ -9,21 +9,39 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from libs.common.domain.errors import Unavailable
 from libs.common.domain.market import Resolution
-from libs.common.domain.money import MICROS, micros_from_wire
+from libs.common.domain.money import MICROS
 from libs.common.upstream.activity import ActivityRow, UnreadableRow, decode_activity_row
 from libs.common.upstream.clob import chunks
-from libs.common.upstream.gamma import decode_instant
+from libs.common.upstream.fields import (
+    FieldError,
+    an_object,
+    clean,
+    read_amount,
+    read_hex_id,
+    read_integer,
+    read_price_micros,
+    read_seconds,
+    read_token,
+    read_wallet,
+)
+from libs.common.upstream.gamma import OUTCOMES_MAX, decode_instant
 from libs.common.upstream.gateway import Gateway, MalformedError, Params
+from libs.common.upstream.samples import note_ignored
 
 PAGE_SIZE: Final = 500
 PAGES_MAX: Final = 400
 PAGES_PER_PART: Final = 4
 """Pages of activity that are held at once: a longer history is asked for in parts by the caller."""
 CONDITIONS_PER_CALL: Final = 20
+REPEAT_ROWS_MIN: Final = 10
+"""A page of fewer rows may rightly look like another: twins are alike in every field."""
+SOURCE_LENGTH_MAX: Final = 20
+POSITION: Final = "position"
+RESOLUTION: Final = "resolution"
 
 T = TypeVar("T")
 
@@ -64,12 +82,15 @@ class PositionRow:
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class Page:
+    """One page of a listing; `next_cursor` is None on the last."""
+
     rows: list[Any]
     next_cursor: str | None
 
 
-def _page(document: Any) -> _Page:
+def decode_page(document: Any) -> Page:
+    """Return the rows of a page and the cursor to the next one; raises MalformedError."""
     if not isinstance(document, Mapping) or not isinstance(document.get("data"), list):
         raise MalformedError("expected an object with a list `data`")
     pagination = document.get("pagination")
@@ -78,31 +99,33 @@ def _page(document: Any) -> _Page:
     cursor = pagination.get("next_cursor")
     if pagination["has_more"] and not (isinstance(cursor, str) and cursor):
         raise MalformedError("expected `pagination.next_cursor` where more follows")
-    return _Page(document["data"], cursor if pagination["has_more"] else None)
+    return Page(document["data"], cursor if pagination["has_more"] else None)
 
 
-def _rows(document: Any) -> list[Any]:
+def decode_rows(document: Any) -> list[Any]:
+    """Return the rows of a listing without pages; raises MalformedError."""
     if not isinstance(document, Mapping) or not isinstance(document.get("data"), list):
         raise MalformedError("expected an object with a list `data`")
     return list(document["data"])
 
 
 def decode_resolution(wire: object) -> Resolution | None:
-    """Return the resolution a row tells, or None while it is not final; raises ValueError for nonsense."""
-    if not isinstance(wire, Mapping):
-        raise ValueError(f"resolution: expected an object, got {type(wire).__name__}")  # noqa: TRY004  one error type at the edge
-    payouts = wire.get("payouts")
-    if wire.get("status") != "resolved" or not payouts:
+    """Return the resolution a row tells, or None while it is not final; raises ValueError naming what is wrong."""
+    row = an_object(wire, RESOLUTION)
+    payouts = row.get("payouts")
+    if row.get("status") != "resolved" or payouts in (None, []):
         return None
-    condition_id = str(wire.get("condition_id") or "").lower()
-    whole = isinstance(payouts, list) and all(type(each) is int and 0 <= each <= MICROS for each in payouts)
-    if not condition_id or not whole:
-        raise ValueError(f"resolution of {condition_id!r:.80}: expected micros per share, got {payouts!r:.80}")
+    if not isinstance(payouts, list) or len(payouts) > OUTCOMES_MAX:
+        raise FieldError(RESOLUTION, "payouts", "a list of micros per share", payouts)
+    shares = [read_integer(each, "payouts", RESOLUTION, most=MICROS, expected="micros per share") for each in payouts]
+    # A share of each outcome is worth 1 together; halves and thirds lose the odd micro.
+    if not MICROS - len(shares) < sum(shares) <= MICROS:
+        raise FieldError(RESOLUTION, "payouts", "micros per share that make up 1", sum(shares))
     return Resolution(
-        condition_id=condition_id,
-        payouts_micros=tuple(payouts),
-        resolved_at=_instant_or_none(wire.get("resolved_at")),
-        source=str(wire.get("resolution_source") or "reported")[:20],
+        condition_id=read_hex_id(row.get("condition_id"), "condition_id", RESOLUTION),
+        payouts_micros=tuple(shares),
+        resolved_at=_instant_or_none(row.get("resolved_at")),
+        source=clean(row.get("resolution_source"), SOURCE_LENGTH_MAX) or "reported",
     )
 
 
@@ -114,20 +137,16 @@ def _instant_or_none(value: object) -> datetime | None:
 
 
 def decode_position(wire: object) -> PositionRow:
-    """Return a `/v2/positions` row; raises ValueError."""
-    if not isinstance(wire, Mapping):
-        raise ValueError(f"position: expected an object, got {type(wire).__name__}")  # noqa: TRY004
-    asset_id = str(wire.get("token_id") or "")
-    if not asset_id.isdigit():
-        raise ValueError(f"position: expected a decimal token_id, got {asset_id!r:.40}")
-    price = wire.get("current_price")
+    """Return a `/v2/positions` row; raises ValueError naming what is wrong."""
+    row = an_object(wire, POSITION)
+    price, last = row.get("current_price"), row.get("last_event_at")
     return PositionRow(
-        wallet=str(wire.get("proxy_wallet") or "").lower(),
-        asset_id=asset_id,
-        condition_id=str(wire.get("condition_id") or "").lower(),
-        share_micros=micros_from_wire(wire.get("current_size"), what="current_size"),
-        price_micros=0 if price is None else micros_from_wire(price, what="current_price"),
-        last_event_at=int(wire.get("last_event_at") or 0),
+        wallet=read_wallet(row.get("proxy_wallet"), "proxy_wallet", POSITION),
+        asset_id=read_token(row.get("token_id"), "token_id", POSITION),
+        condition_id=read_hex_id(row.get("condition_id"), "condition_id", POSITION),
+        share_micros=read_amount(row.get("current_size"), "current_size", POSITION),
+        price_micros=0 if price is None else read_price_micros(price, "current_price", POSITION),
+        last_event_at=0 if last in (None, 0) else read_seconds(last, "last_event_at", POSITION),
     )
 
 
@@ -167,7 +186,6 @@ class DataApiClient:
                 rows.append(row)
             else:
                 unreadable.append(row)
-                self._gateway.metrics.count("rows_ignored", reason="activity")
         return ActivityListing(wallet, start, tuple(rows), tuple(unreadable), pages, end)
 
     async def resolutions(self, condition_ids: Sequence[str]) -> dict[str, Resolution]:
@@ -176,7 +194,7 @@ class DataApiClient:
         wanted = list(dict.fromkeys(each.lower() for each in condition_ids))
         for part in chunks(wanted, CONDITIONS_PER_CALL):
             query = [("condition", ",".join(part)), self._fresh()]
-            for wire in await self._gateway.get("/v2/resolutions", query, _rows):
+            for wire in await self._gateway.get("/v2/resolutions", query, decode_rows):
                 resolution = self._read(decode_resolution, wire, "resolution")
                 if resolution is not None and resolution.condition_id in part:
                     found[resolution.condition_id] = resolution
@@ -198,8 +216,8 @@ class DataApiClient:
     def _read(self, decode: Callable[[object], T], wire: object, reason: str) -> T | None:
         try:
             return decode(wire)
-        except (ValueError, TypeError):
-            self._gateway.metrics.count("rows_ignored", reason=reason)
+        except ValueError as error:
+            note_ignored(self._gateway.metrics, reason, error, wire)
             return None
 
     def _fresh(self) -> tuple[str, str | int]:
@@ -212,17 +230,26 @@ class DataApiClient:
         wires: list[Any] = []
         cursor: str | None = None
         seen: set[str] = set()
+        read: list[list[Any]] = []
         for number in range(1, pages_max + 1):
             asked = [*query, ("limit", page_size), *([("cursor", cursor)] if cursor else []), self._fresh()]
-            page = await self._gateway.get(path, asked, _page)
+            page = await self._gateway.get(path, asked, decode_page)
+            if page_size >= REPEAT_ROWS_MIN and page.rows and page.rows in read:
+                # Counted twice, its rows would be two fills each.
+                self._refuse("page_repeated", f"{path}: page {number} repeats a page already read", page.rows[0])
+            read.append(page.rows)
             wires.extend(page.rows)
             if page.next_cursor is None:
                 return wires, number
             if page.next_cursor in seen:
-                raise Unavailable(f"{path}: page {number} points back to a page already read")
+                self._refuse("cursor_looped", f"{path}: page {number} points back to a page already read", query)
             seen.add(page.next_cursor)
             cursor = page.next_cursor
         raise ListingTooLongError(path, pages_max, _oldest(wires))
+
+    def _refuse(self, reason: str, error: str, wire: Any) -> NoReturn:
+        note_ignored(self._gateway.metrics, reason, error, wire)
+        raise Unavailable(error)
 
 
 def _oldest(wires: Sequence[Any]) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 
@@ -23,6 +23,7 @@ from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.upstream.breaker import BreakerPolicy, CircuitBreaker
 from libs.common.upstream.limits import HostClass, TokenBucket
 from libs.common.upstream.metrics import NoMetrics, UpstreamMetrics
+from libs.common.upstream.samples import SHOWN_MAX, show_sample
 
 USER_AGENT: Final = "Mozilla/5.0 (compatible; Shadowbook/0.1; paper trading, read only)"
 """The CDN turns away the names of bare HTTP libraries."""
@@ -66,18 +67,30 @@ class _AttemptError(Exception):
         self.retry_after = retry_after
 
 
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number")
-
-
 def parse_json(body: bytes | str) -> Any:
-    """Return the JSON document in `body`, decimals exact; raises MalformedError."""
+    """Return the JSON document in `body`, decimals exact; raises MalformedError.
+
+    NaN, infinities and numbers beyond all bounds become the text they were written as: no decoder takes it for a
+    number, so it costs its own row and not the page.
+    """
     try:
-        return json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
+        try:
+            return json.loads(body, parse_float=Decimal, parse_constant=str)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise
+        except (ValueError, ArithmeticError):
+            return json.loads(body, parse_float=_number_or_text, parse_int=_number_or_text, parse_constant=str)
     except (ValueError, RecursionError) as error:
         raise MalformedError(
             f"expected JSON, got {bytes(body[:60]) if isinstance(body, bytes) else body[:60]!r}"
         ) from error
+
+
+def _number_or_text(text: str) -> int | Decimal | str:
+    try:
+        return int(text) if text.lstrip("-").isdigit() else Decimal(text)
+    except (ValueError, ArithmeticError):
+        return text
 
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
@@ -203,8 +216,8 @@ class Gateway:
         started = self._clock()
         outcome = "cancelled"
         try:
-            document = await self._exchange(method, path, params, payload)
-            answer = _decoded(document, decode)
+            body = await self._exchange(method, path, params, payload)
+            answer = _decoded(body, decode, self.host_class, path)
             outcome = "ok"
         except _AttemptError as error:
             outcome = error.outcome
@@ -275,7 +288,7 @@ class Gateway:
             await self._sleep(self._jitter.uniform(ceiling / 4, ceiling))
 
 
-def _decoded(body: bytes, decode: Callable[[Any], T]) -> T:
+def _decoded(body: bytes, decode: Callable[[Any], T], host_class: str, path: str) -> T:
     """Return what `decode` makes of a body; whatever it stumbles over is the host's doing, and trouble like any."""
     try:
         document = parse_json(body)
@@ -283,4 +296,6 @@ def _decoded(body: bytes, decode: Callable[[Any], T]) -> T:
             raise MalformedError(f"an error body with status 200: {str(document['error'])[:120]}")
         return decode(document)
     except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise _AttemptError("malformed", f"{type(error).__name__}: {error}"[:200]) from error
+        what = f"{type(error).__name__}: {error}"[:200]
+        show_sample(f"{host_class}_body", f"{path}: {what}", body[:SHOWN_MAX].decode(errors="replace"))
+        raise _AttemptError("malformed", what) from error

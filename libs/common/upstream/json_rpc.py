@@ -23,6 +23,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.upstream.metrics import NoMetrics, UpstreamMetrics
+from libs.common.upstream.samples import SHOWN_MAX, note_ignored
 
 OPEN_SECONDS: Final = 10.0
 CALL_SECONDS: Final = 10.0
@@ -167,7 +168,6 @@ class RpcConnection:
             reason = f"{type(error).__name__}: {error}"
         except orjson.JSONDecodeError as error:
             # What it should have said is lost; a new connection fetches it, this one cannot know what it was.
-            self._metrics.count("rows_ignored", reason="frame")
             reason = f"expected JSON frames: {error}"
         finally:
             self._broken = reason
@@ -178,10 +178,14 @@ class RpcConnection:
                 self._notifications.put_nowait(_ENDED)
 
     async def _take(self, frame: str | bytes) -> None:
-        document = orjson.loads(frame)
+        try:
+            document = orjson.loads(frame)
+        except orjson.JSONDecodeError as error:
+            note_ignored(self._metrics, "rpc_frame", error, frame[:SHOWN_MAX])
+            raise
         for item in document if isinstance(document, list) else (document,):
             if not isinstance(item, Mapping):
-                self._metrics.count("rows_ignored", reason="frame")
+                note_ignored(self._metrics, "rpc_frame", "expected an object", item)
                 continue
             params = item.get("params")
             if item.get("method") == "eth_subscription" and isinstance(params, Mapping):

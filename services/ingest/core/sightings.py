@@ -104,6 +104,8 @@ class FactSighting:
     event_time: datetime
     seen_at: datetime
     wire: Any
+    ignored: tuple[str, str] | None = None
+    """Why nothing is made of it: the reason it is counted under, and what exactly is the matter."""
 
 
 def cash_of(side: str, notional_micros: int, fee_micros: int) -> int:

@@ -2,11 +2,11 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
 from typing import Any, Final
 
 import orjson
 
+from libs.common.upstream.samples import written
 from services.ingest.core.activity import Fact
 from services.ingest.core.fills import Fill, FillSight
 
@@ -22,11 +22,7 @@ def columns(items: Iterable[Any], getters: Mapping[str, Callable[[Any], Any]]) -
 
 def packed(wire: Any) -> bytes:
     """Return a wire object as compressed JSON, every number as it was parsed."""
-    return zlib.compress(orjson.dumps(wire, default=_written, option=orjson.OPT_NON_STR_KEYS), _COMPRESSION)
-
-
-def _written(value: object) -> object:
-    return orjson.Fragment(str(value)) if isinstance(value, Decimal) else str(value)
+    return zlib.compress(written(wire), _COMPRESSION)
 
 
 def _document(value: Mapping[str, Any] | None) -> str | None:
