@@ -18,6 +18,8 @@ EVERY_SECONDS: Final = 60.0
 SHOWN_MAX: Final = 600
 WRITTEN_BYTES_MAX: Final = 64 * 1024
 """An object beyond this is kept cut: rows are a kilobyte."""
+EXPONENT_MAX: Final = 300
+"""What a reader of JSON takes for a number."""
 REASONS_MAX: Final = 200
 
 _log = structlog.get_logger()
@@ -36,12 +38,13 @@ def written(wire: Any) -> bytes:
 
 
 def _number(value: object) -> object:
-    return orjson.Fragment(str(value)) if isinstance(value, Decimal) and value.is_finite() else str(value)
+    plain = isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) < EXPONENT_MAX
+    return orjson.Fragment(str(value)) if plain else str(value)
 
 
 def _written_patiently(wire: Any) -> bytes:
     try:
-        return json.dumps(wire, default=str).encode()
+        return json.dumps(wire, default=str, ensure_ascii=False).encode(errors="replace")
     except (TypeError, ValueError, RecursionError) as error:
         return orjson.dumps({"unwritable": type(wire).__name__, "because": type(error).__name__})
 
