@@ -27,6 +27,7 @@ MODULES: Final = {
     "export": "services.cli.export",
     "verify": "services.cli.verify",
     "dlq": "services.cli.dlq",
+    "probe": "services.cli.probe",
 }
 """Commands and the modules that register them; only the one that was asked for is imported."""
 

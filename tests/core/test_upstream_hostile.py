@@ -272,8 +272,7 @@ def objects(name: str) -> list[dict[str, Any]]:
     for path in sorted(PAYLOADS.rglob("*.json")):
         if str(path.relative_to(PAYLOADS)).startswith(name):
             document = json.loads(path.read_text(), parse_float=Decimal)
-            for each in document if isinstance(document, list) else [document]:
-                found.append(each.get("log", each))
+            found += [each.get("log", each) for each in (document if isinstance(document, list) else [document])]
     return found
 
 

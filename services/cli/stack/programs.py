@@ -97,7 +97,12 @@ def environment(program: Program, plan: Plan) -> dict[str, str]:
 def _upstream(plan: Plan) -> dict[str, str]:
     if plan.live:
         return LIVE_URLS | ({"SHADOWBOOK_RPC_WS_URL": plan.rpc_ws_url} if plan.rpc_ws_url else {})
-    address = f"127.0.0.1:{plan.ports['sandbox']}"
+    return sandbox_urls(plan.ports["sandbox"])
+
+
+def sandbox_urls(port: int) -> dict[str, str]:
+    """Return where a sandbox on this machine answers, by variable."""
+    address = f"127.0.0.1:{port}"
     return {
         "SHADOWBOOK_DATA_API_URL": f"http://{address}/data",
         "SHADOWBOOK_CLOB_URL": f"http://{address}/clob",
