@@ -90,18 +90,23 @@ def decode_activity_row(wire: object, wallet: str) -> ActivityRow | UnreadableRo
             raise FieldError(WHAT, "proxy_wallet", wallet, whose)
     except ValueError as error:
         return UnreadableRow(wire, str(error))
-    odd = _Oddities()
-    type_, side = clean(row.get("type"), TYPE_LENGTH_MAX), clean(row.get("side"), SIDE_LENGTH_MAX)
-    is_trade = type_ == "TRADE"
-    condition_id = "" if _absent(row, "condition_id") else odd.read(read_hex_id, row, "condition_id", "")
-    is_combo = odd.read(read_flag, row, "is_combo", False) or len(condition_id) == COMBO_CONDITION_DIGITS + 2
-    shares = 0 if _absent(row, "size") and not is_trade else odd.read(read_amount, row, "size", 0)
-    cash = 0 if _absent(row, "usdc_size") and not is_trade else odd.read(read_amount, row, "usdc_size", 0)
-    price = (odd if is_trade else _Oddities()).read(read_price, row, "price", Decimal(0))
-    asset_id = clean(row.get("token_id"), TOKEN_DIGITS_MAX)
-    gross = int((Decimal(shares) * price).to_integral_value(rounding=ROUND_HALF_EVEN))
-    if is_trade and odd.first is None:
-        odd.first = _odd_trade(row, side, shares, cash, gross)
+    type_, side = row.get("type"), row.get("side")
+    odd = None
+    if type_ == "TRADE" and side in ("BUY", "SELL"):
+        try:
+            values = _read_trade(row)
+        except ValueError:
+            values, odd = _read_patiently(row, is_trade=True)
+    else:
+        values, odd = _read_patiently(row, is_trade=type_ == "TRADE")
+        type_, side = clean(type_, TYPE_LENGTH_MAX), clean(side, SIDE_LENGTH_MAX)
+    condition_id, is_combo, asset_id, shares, cash, price = values
+    gross = int((shares * price).to_integral_value(rounding=ROUND_HALF_EVEN))
+    # A fee is a few cents a share: cash this far from size * price is another unit, or another meaning.
+    far = abs(cash - gross) > shares or (side == "BUY" and cash < gross and cash < fee_within(cash, gross, shares))
+    if type_ == "TRADE" and odd is None and far:
+        about = f"about size * price, {Decimal(gross) / MICROS}"
+        odd = str(FieldError(WHAT, "usdc_size", about, row.get("usdc_size")))
     return ActivityRow(
         wallet=wallet,
         type=type_,
@@ -115,41 +120,56 @@ def decode_activity_row(wire: object, wallet: str) -> ActivityRow | UnreadableRo
         gross_micros=gross,
         price_micros=int((price * MICROS).to_integral_value(rounding=ROUND_HALF_EVEN)),
         is_combo=is_combo,
-        odd=odd.first,
+        odd=odd,
         wire=row,
     )
 
 
-class _Oddities:
-    """Reads fields one by one and remembers the first that could not be read."""
+_Values = tuple[str, bool, str, int, int, Decimal]
+"""Condition, combo or not, token, shares and cash in micros, price."""
 
-    __slots__ = ("first",)
 
-    def __init__(self) -> None:
-        self.first: str | None = None
+def _read_trade(row: Mapping[str, Any]) -> _Values:
+    """Return the values of an ordinary fill; raises FieldError where it is none."""
+    condition_id = read_hex_id(row.get("condition_id"), "condition_id", WHAT)
+    is_combo = read_flag(row.get("is_combo"), "is_combo", WHAT) or len(condition_id) == COMBO_CONDITION_DIGITS + 2
+    shares = read_amount(row.get("size"), "size", WHAT)
+    if not shares:
+        raise FieldError(WHAT, "size", "more than 0", row.get("size"))
+    return (
+        condition_id,
+        is_combo,
+        read_token(row.get("token_id"), "token_id", WHAT),
+        shares,
+        read_amount(row.get("usdc_size"), "usdc_size", WHAT),
+        read_price(row.get("price"), "price", WHAT),
+    )
 
-    def read(self, read: Callable[[Any, str, str], T], row: Mapping[str, Any], field: str, default: T) -> T:
+
+def _read_patiently(row: Mapping[str, Any], *, is_trade: bool) -> tuple[_Values, str | None]:
+    """Return what can be read of a row, and what is odd about it: first of all what makes a trade none."""
+    odd: list[str] = []
+
+    def read(reader: Callable[[Any, str, str], T], field: str, default: T, notes: list[str] = odd) -> T:
         try:
-            return read(row.get(field), field, WHAT)
+            return reader(row.get(field), field, WHAT)
         except ValueError as error:
-            self.first = self.first or str(error)
+            notes.append(str(error))
             return default
 
+    def absent(field: str) -> bool:
+        return row.get(field) in (None, "")
 
-def _absent(row: Mapping[str, Any], field: str) -> bool:
-    return row.get(field) in (None, "")
-
-
-def _odd_trade(row: Mapping[str, Any], side: str, shares: int, cash: int, gross: int) -> str | None:
-    try:
-        read_token(row.get("token_id"), "token_id", WHAT)
-        if side not in ("BUY", "SELL"):
-            raise FieldError(WHAT, "side", "BUY or SELL", row.get("side"))
-        if shares <= 0:
-            raise FieldError(WHAT, "size", "more than 0", row.get("size"))
-        # A fee is a few cents a share: cash this far from size * price is another unit, or another meaning.
-        if abs(cash - gross) > shares or (side == "BUY" and cash < fee_within(cash, gross, shares)):
-            raise FieldError(WHAT, "usdc_size", f"about size * price, {Decimal(gross) / MICROS}", row.get("usdc_size"))
-    except ValueError as error:
-        return str(error)
-    return None
+    if is_trade and row.get("side") not in ("BUY", "SELL"):
+        odd.append(str(FieldError(WHAT, "side", "BUY or SELL", row.get("side"))))
+    condition_id = "" if absent("condition_id") else read(read_hex_id, "condition_id", "")
+    is_combo = read(read_flag, "is_combo", default=False) or len(condition_id) == COMBO_CONDITION_DIGITS + 2
+    shares = 0 if absent("size") and not is_trade else read(read_amount, "size", 0)
+    cash = 0 if absent("usdc_size") and not is_trade else read(read_amount, "usdc_size", 0)
+    price = read(read_price, "price", Decimal(0), odd if is_trade else [])
+    if is_trade:
+        read(read_token, "token_id", "")
+        if not shares:
+            odd.append(str(FieldError(WHAT, "size", "more than 0", row.get("size"))))
+    values = (condition_id, is_combo, clean(row.get("token_id"), TOKEN_DIGITS_MAX), shares, cash, price)
+    return values, odd[0] if odd else None

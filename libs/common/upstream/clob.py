@@ -42,15 +42,16 @@ def _levels(value: object, *, field: str, falling: bool) -> tuple[Level, ...]:
     if not isinstance(value, list) or len(value) > LEVELS_MAX:
         raise FieldError(WHAT, field, f"a list of at most {LEVELS_MAX} levels", value)
     sizes: dict[int, int] = {}
+    price_field, size_field = f"{field}.price", f"{field}.size"
     for item in value:
         if not isinstance(item, Mapping):
             raise FieldError(WHAT, field, "a list of objects with price and size", item)
-        price = read_price_micros(item.get("price"), f"{field}.price", WHAT)
-        size = read_amount(item.get("size"), f"{field}.size", WHAT)
+        price = read_price_micros(item.get("price"), price_field, WHAT)
+        size = read_amount(item.get("size"), size_field, WHAT)
         if not 0 < price < MICROS:
-            raise FieldError(WHAT, f"{field}.price", "more than 0 and less than 1", item.get("price"))
+            raise FieldError(WHAT, price_field, "more than 0 and less than 1", item.get("price"))
         if size and sizes.setdefault(price, size) != size:
-            raise FieldError(WHAT, f"{field}.price", "listed once", item.get("price"))
+            raise FieldError(WHAT, price_field, "listed once", item.get("price"))
     return tuple(Level(price, sizes[price]) for price in sorted(sizes, reverse=falling))
 
 

@@ -8,10 +8,10 @@ text free of what no database stores.
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
-from libs.common.domain.money import micros_from_wire
+from libs.common.domain.money import MICROS, micros_from_wire
 
 BIGINT_MAX: Final = 2**63 - 1
 EPOCH_SECOND_MIN: Final = 1
@@ -58,10 +58,10 @@ def an_object(wire: object, what: str) -> Mapping[str, Any]:
 
 
 def clean(value: object, length_max: int) -> str:
-    """Return text as a database can hold it, cut; nothing for what is no text or number."""
+    """Return text as a database can hold it, cut, never another word than it was; nothing for what is no text."""
     if isinstance(value, str):
         text = value[: 4 * length_max]
-        return (text if text.isascii() and "\0" not in text else _UNSTORABLE.sub("", text))[:length_max]
+        return (text if text.isascii() and "\0" not in text else _UNSTORABLE.sub("\ufffd", text))[:length_max]
     return str(value)[:length_max] if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
@@ -75,7 +75,9 @@ def read_amount(value: object, field: str, what: str) -> int:
 
 def read_price(value: object, field: str, what: str) -> Decimal:
     """Return a price from 0 to 1, exact; raises FieldError."""
-    if isinstance(value, (Decimal, int)) and not isinstance(value, bool):
+    if isinstance(value, Decimal):
+        price = value
+    elif type(value) is int:
         price = Decimal(value)
     elif isinstance(value, str):
         try:
@@ -91,7 +93,7 @@ def read_price(value: object, field: str, what: str) -> Decimal:
 
 def read_price_micros(value: object, field: str, what: str) -> int:
     """Return a price in micros, 0 to 1_000_000; raises FieldError."""
-    return micros_from_wire(read_price(value, field, what), what=field)
+    return int((read_price(value, field, what) * MICROS).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
 def read_integer(

@@ -27,6 +27,7 @@ class Asker:
     report: Report
     bucket: LocalTokenBucket = field(default_factory=LocalTokenBucket)
     rate_limited: list[str] = field(default_factory=list)
+    _clients: dict[str, httpx.AsyncClient] = field(default_factory=dict)
     _away: dict[str, str] = field(default_factory=dict)
     _skewed: set[str] = field(default_factory=set)
 
@@ -53,13 +54,7 @@ class Asker:
         await self.bucket.acquire(host)
         started = time.monotonic()
         try:
-            async with httpx.AsyncClient(
-                base_url=base,
-                timeout=ANSWER_SECONDS,
-                trust_env=base.startswith("https:"),
-                headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
-            ) as client:
-                response = await client.request(method, path, params=list(params), json=payload)
+            response = await self._client(base).request(method, path, params=list(params), json=payload)
         except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL, ssl.SSLError) as error:
             problem = in_plain_words(error)
             if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)):
@@ -69,6 +64,21 @@ class Asker:
         check.latency_ms = round((time.monotonic() - started) * 1000)
         self._compare_clocks(host, response.headers)
         return check, self._document(check, response)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients.values():
+            await client.aclose()
+
+    def _client(self, base: str) -> httpx.AsyncClient:
+        if base not in self._clients:
+            self._clients[base] = httpx.AsyncClient(
+                base_url=base,
+                timeout=ANSWER_SECONDS,
+                trust_env=base.startswith("https:"),
+                headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+            )
+        return self._clients[base]
 
     def _document(self, check: Check, response: httpx.Response) -> Any:
         status, body = response.status_code, response.text

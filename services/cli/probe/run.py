@@ -55,21 +55,11 @@ class Wishes:
 async def run(target: Target, wishes: Wishes) -> Report:
     """Ask everything once and return what was found."""
     report = Report(target.name)
-    way = _Way(Asker(target, report), Facts(), wishes)
-    await way.trades()
-    node = await ask_node(target.rpc, report)
-    way.facts.fills, way.facts.filter_answer, way.facts.third_answer = (
-        node.fills,
-        node.filter_answer,
-        node.third_answer,
-    )
-    way.learn_from_chain()
-    await way.markets()
-    await way.wallet_of_someone()
-    await way.resolutions()
-    await way.books()
-    way.facts.rate_limited = way.asker.rate_limited
-    report.points = settle(way.facts)
+    asker = Asker(target, report)
+    try:
+        await _Way(asker, Facts(), wishes).all()
+    finally:
+        await asker.close()
     return report
 
 
@@ -79,6 +69,20 @@ class _Way:
         self.wallets: list[str] = [wishes.wallet] if wishes.wallet else []
         self.tokens: list[str] = [wishes.token] if wishes.token else []
         self.conditions: list[str] = []
+
+    async def all(self) -> None:
+        """Ask everything; what comes first names what to ask about."""
+        await self.trades()
+        node = await ask_node(self.asker.target.rpc, self.asker.report)
+        self.facts.fills = node.fills
+        self.facts.filter_answer, self.facts.third_answer = node.filter_answer, node.third_answer
+        self.learn_from_chain()
+        await self.markets()
+        await self.wallet_of_someone()
+        await self.resolutions()
+        await self.books()
+        self.facts.rate_limited = self.asker.rate_limited
+        self.asker.report.points = settle(self.facts)
 
     def _learn(self, wallets: Iterable[str] = (), tokens: Iterable[str] = (), conditions: Iterable[str] = ()) -> None:
         for known_ones, found in ((self.wallets, wallets), (self.tokens, tokens), (self.conditions, conditions)):
