@@ -171,7 +171,7 @@ def test_the_version_decides_which_token_ids_count() -> None:
 def test_ids_and_names_are_paired_by_their_place_and_an_unknown_version_is_refused() -> None:
     swapped = decode_market(market(clobTokenIds='["12", "11"]', outcomes='["No", "Yes"]'))
     assert [(each.asset_id, each.index, each.name) for each in swapped.outcomes] == [("12", 0, "No"), ("11", 1, "Yes")]
-    with pytest.raises(ValueError, match="version v1 or v2"):
+    with pytest.raises(ValueError, match="`version` v1 or v2"):
         decode_market(market(version="v3"))
 
 

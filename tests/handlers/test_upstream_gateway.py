@@ -16,8 +16,9 @@ from libs.common.upstream.breaker import BreakerPolicy
 from libs.common.upstream.clob import ClobClient
 from libs.common.upstream.data_api import DataApiClient
 from libs.common.upstream.gamma import GammaClient
-from libs.common.upstream.gateway import RETRY_AFTER_SECONDS_MAX, Gateway, Patience, retry_after_seconds
+from libs.common.upstream.gateway import Gateway, Patience
 from libs.common.upstream.limits import NoLimit, TokenBucket
+from libs.common.upstream.retry_after import RETRY_AFTER_SECONDS_MAX, retry_after_seconds
 
 Answer = httpx.Response | Exception
 

@@ -136,7 +136,7 @@ async def test_every_outcome_of_a_call_is_counted() -> None:
         with pytest.raises(Unavailable):
             await connection.call("hang_up")
     assert counted == {
-        "ok": 2, "busy": 1, "too_wide": 1, "rejected": 1, "timeout": 1, "unreachable": 1, "frame": 1
+        "ok": 2, "busy": 1, "too_wide": 1, "rejected": 1, "timeout": 1, "unreachable": 1, "rpc_frame": 1
     }  # fmt: skip
 
 

@@ -7,14 +7,12 @@ timeout, unreachable, truncated, too_large, malformed, cancelled, the status (42
 
 import asyncio
 import json
-import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -23,6 +21,7 @@ from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.upstream.breaker import BreakerPolicy, CircuitBreaker
 from libs.common.upstream.limits import HostClass, TokenBucket
 from libs.common.upstream.metrics import NoMetrics, UpstreamMetrics
+from libs.common.upstream.retry_after import http_date, retry_after_seconds
 from libs.common.upstream.samples import SHOWN_MAX, show_sample
 
 USER_AGENT: Final = "Mozilla/5.0 (compatible; Shadowbook/0.1; paper trading, read only)"
@@ -31,8 +30,6 @@ CONNECTIONS_MAX: Final = 64
 """Above what the rate limit lets out at once, so that waiting for one of our own is never taken for a slow host."""
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 REFUSAL_BYTES_MAX: Final = 2_000
-RETRY_AFTER_SECONDS_MAX: Final = 300.0
-"""A host that asks for a longer rest is asked again after this long: it may be a slip, and asking costs little."""
 RETRYABLE_STATUS: Final = frozenset({403, 408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 """403 is the CDN's answer to a suspected bot; it heals."""
 
@@ -91,33 +88,6 @@ def _number_or_text(text: str) -> int | Decimal | str:
         return int(text) if text.lstrip("-").isdigit() else Decimal(text)
     except (ValueError, ArithmeticError):
         return text
-
-
-def retry_after_seconds(header: str | None, now: datetime) -> float | None:
-    """Return the wait a Retry-After header asks for, given as seconds or as a date; None where it says nothing.
-
-    Never negative, never above RETRY_AFTER_SECONDS_MAX; what is neither a number nor a date says nothing.
-    """
-    if header is None:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        at = _http_date(header)
-        if at is None:
-            return None
-        seconds = (at - now).total_seconds()
-    if math.isnan(seconds):
-        return None
-    return min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)
-
-
-def _http_date(header: str | None) -> datetime | None:
-    try:
-        at = parsedate_to_datetime(header) if header else None
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return at.replace(tzinfo=at.tzinfo or UTC) if at else None
 
 
 class Gateway:
@@ -271,7 +241,7 @@ class Gateway:
         status = response.status_code
         if status in RETRYABLE_STATUS:
             # By the host's own clock where it tells it: a date means nothing on a clock that is off.
-            now = _http_date(response.headers.get("Date")) or datetime.now(UTC)
+            now = http_date(response.headers.get("Date")) or datetime.now(UTC)
             wish = retry_after_seconds(response.headers.get("Retry-After"), now)
             raise _AttemptError(str(status), f"status {status}", wish)
         if status != httpx.codes.OK and not 400 <= status < 500:
