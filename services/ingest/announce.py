@@ -106,6 +106,10 @@ class Announcer:
             if fact.sighting.kind in POSITION_TYPES and fact.id not in self._told and fact.detect_time >= again
         )
 
+    def tell(self, messages: Iterable[EventDetected]) -> None:
+        """Queue messages made elsewhere."""
+        self._add(messages)
+
     async def run(self) -> None:
         """Publish what is queued, for ever; an outage of the bus only delays it."""
         failures = 0

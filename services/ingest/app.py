@@ -21,15 +21,17 @@ from libs.common.upstream.gamma import GammaClient
 from libs.common.upstream.gateway import Gateway
 from services.ingest.announce import Announcer
 from services.ingest.backfill import Backfiller
+from services.ingest.core.positions import Sync
 from services.ingest.core.sightings import POSITION_TYPES
 from services.ingest.feed import Feed
 from services.ingest.handlers import on_reconcile_requested
 from services.ingest.intake import Intake
 from services.ingest.markets import Markets
 from services.ingest.poller import Poller
+from services.ingest.positions import Positions, sync_message
 from services.ingest.roster import Roster
 from services.ingest.settings import Settings
-from services.ingest.store import SERVICE, IngestStore, MarketStore, Recorded, TurnStore
+from services.ingest.store import SERVICE, IngestStore, MarketStore, PositionStore, Recorded, TurnStore
 
 POLL_SILENCE_SECONDS: Final = 150.0
 RECONCILE_SECONDS_MAX: Final = 600.0
@@ -53,7 +55,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(work, name=name) for name, work in parts.work().items()}
             await stop.wait()
-            for name in ("feed", "poller", "backfiller", "intake"):
+            for name in ("feed", "poller", "backfiller", "positions", "intake"):
                 tasks[name].cancel()
             await parts.announcer.flush(FLUSH_SECONDS)
             await frame.bus.stop()
@@ -86,6 +88,13 @@ class _Parts:
         api, turns = DataApiClient(self._data), TurnStore(frame.engine, settings.instance)
         self._poller = Poller(api, self._intake, turns, self.roster, at_once=settings.polls_at_once_max)
         self._backfiller = Backfiller(api, self._intake, turns, self.roster)
+        self._positions = Positions(
+            api,
+            PositionStore(frame.engine),
+            self._poller,
+            self._synced,
+            settle_seconds=settings.positions_settle_seconds,
+        )
         self._feed = Feed(
             settings,
             self.roster,
@@ -109,6 +118,7 @@ class _Parts:
             "market-refresh": self._markets.run_refresh(lambda: health.progress("markets")),
             "poller": self._poller.run(self._polled),
             "backfiller": self._backfiller.run(),
+            "positions": self._positions.run(),
             "feed": self._feed.run(),
             "bus": self._frame.bus.start(),
         }
@@ -135,6 +145,11 @@ class _Parts:
         )
         self.announcer.announce(recorded)
         self._feed.notice(recorded)
+
+    def _synced(self, syncs: Sequence[Sync], at: datetime) -> None:
+        """Tell everyone whom openings and adjustments concern."""
+        self._markets.want((sync.asset_id for sync in syncs), ())
+        self.announcer.tell(sync_message(sync, at) for sync in syncs)
 
 
 async def _first_look(roster: Roster, stop: asyncio.Event) -> None:

@@ -16,3 +16,5 @@ class Settings(UpstreamSettings):
     """Blocks of one `eth_getLogs`; free plans answer ten."""
     heal_blocks_max: int = Field(default=1000, ge=0, le=100_000)
     """How far back logs are healed after a gap; what is older is left to the poller."""
+    positions_settle_seconds: float = Field(default=20.0, ge=0, le=600)
+    """How long after a reading of positions activity is listed to be complete up to it: the API lags by seconds."""

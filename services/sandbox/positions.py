@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.sandbox.exchange import Exchange, Market
-from services.sandbox.history import Row
+from services.sandbox.history import Row, api_order
 from services.sandbox.order_filled import micros
 
 
@@ -34,10 +34,13 @@ class Holding:
         self.fees_micros += fee
 
     def remove(self, shares: int, proceeds: int) -> None:
-        """Give shares away for proceeds; what was never held is ignored."""
-        given = min(shares, self.share_micros)
-        cost = self.cost_micros * given // self.share_micros if self.share_micros else 0
-        self.share_micros -= given
+        """Give shares away for proceeds.
+
+        Shares below zero are what it must have held before the play without saying so; they cost nothing.
+        """
+        held = max(0, self.share_micros)
+        cost = self.cost_micros * min(shares, held) // held if held else 0
+        self.share_micros -= shares
         self.cost_micros -= cost
         self.realised_micros += proceeds - cost
 
@@ -51,27 +54,27 @@ class Holdings:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._wallets: dict[str, dict[str, Holding]] = {}
-        self._folded: dict[str, int] = {}
+        self._folded: dict[str, tuple[int, int]] = {}
         self._markets: dict[str, Market] = {}
 
     def of(self, wallet: str, now: int) -> list[Holding]:
-        """Return a wallet's holdings, flat ones included."""
+        """Return a wallet's holdings, flat ones included; what cannot be told, being below zero, is left out."""
         if wallet not in self._wallets:
             self._wallets[wallet] = {each.token_id: each for each in self._started(wallet)}
-            self._folded[wallet] = 0
+            self._folded[wallet] = (0, 0)
         held, folded = self._wallets[wallet], self._folded[wallet]
         fresh = []
         for row in reversed(self._exchange.history.rows(wallet)):
-            if row.seq <= folded:
+            if api_order(row) <= folded:
                 break
             fresh.append(row)
         hidden = min((row.timestamp for row in fresh if row.visible_ms > now), default=2**62)
         markets = {market.condition_id: market for market in self._exchange.markets(now)} if fresh else {}
         for row in reversed(fresh):
             if row.timestamp < hidden:
-                self._fold(held, row, markets.get(row.condition_id))
-                self._folded[wallet] = row.seq
-        return list(held.values())
+                self._fold(held, row, markets)
+                self._folded[wallet] = api_order(row)
+        return [holding for holding in held.values() if holding.share_micros >= 0]
 
     def _started(self, wallet: str) -> Iterator[Holding]:
         for row in self._exchange.held_at_start(wallet):
@@ -90,14 +93,16 @@ class Holdings:
                 row,
             )
 
-    def _fold(self, held: dict[str, Holding], row: Row, market: Market | None) -> None:
+    def _fold(self, held: dict[str, Holding], row: Row, markets: dict[str, Market]) -> None:
+        market = markets.get(row.condition_id)
+        if row.type == "CONVERSION":
+            self._convert(held, row, market, markets)
+            return
         tokens = market.tokens if market else ()
         for place, token in enumerate([row.token_id] if row.token_id else tokens):
-            holding = held.get(token)
-            if holding is None:
-                if row.type not in {"TRADE", "SPLIT"} or row.side == "SELL":
-                    continue
-                holding = held[token] = Holding(row.wallet, token, row.condition_id, first_at=row.timestamp)
+            if token not in held and row.type not in {"TRADE", "SPLIT"}:
+                continue
+            holding = _holding(held, row, token, row.condition_id)
             if row.type == "TRADE" and row.side == "BUY":
                 holding.add(row.share_micros, row.cash_micros - row.fee_micros, row.fee_micros)
             elif row.type == "TRADE":
@@ -108,8 +113,32 @@ class Holdings:
             elif row.type == "MERGE":
                 holding.remove(row.share_micros, row.cash_micros // 2)
             elif row.type == "REDEEM":
-                whole = holding.share_micros if not row.token_id else row.share_micros
+                whole = max(0, holding.share_micros) if not row.token_id else row.share_micros
                 holding.remove(whole, row.cash_micros if row.token_id or place == 0 else 0)
             else:
                 continue
             holding.last_at = row.timestamp
+
+    def _convert(self, held: dict[str, Holding], row: Row, market: Market | None, markets: dict[str, Market]) -> None:
+        """Turn NO of one question of a negative-risk event into YES of those the same conversion does not name."""
+        if market is None or not market.event_id:
+            return
+        rows = self._exchange.history.rows(row.wallet)
+        named = {each.condition_id for each in rows if each.tx_hash == row.tx_hash and each.type == "CONVERSION"}
+        given = _holding(held, row, market.tokens[1], market.condition_id)
+        given.remove(row.share_micros, row.cash_micros)
+        given.last_at = row.timestamp
+        if market.condition_id != min(named):
+            return  # the others' YES come once, however many questions a conversion names
+        for other in markets.values():
+            if other.event_id == market.event_id and other.condition_id not in named:
+                taken = _holding(held, row, other.tokens[0], other.condition_id)
+                taken.add(row.share_micros, 0, 0)
+                taken.last_at = row.timestamp
+
+
+def _holding(held: dict[str, Holding], row: Row, token: str, condition_id: str) -> Holding:
+    """Return a token's holding, begun now if there was none."""
+    if token not in held:
+        held[token] = Holding(row.wallet, token, condition_id, first_at=row.timestamp)
+    return held[token]

@@ -52,6 +52,7 @@ WRITERS = {
     "trade_event": {"ingest"},
     "activity_event": {"ingest"},
     "event_sighting": {"ingest"},
+    "position_sync": {"ingest"},
     "followed_user": {"ingest"},
     "followed_user_proxy_wallet": {"ingest"},
     "market": {"ingest"},

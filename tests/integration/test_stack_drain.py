@@ -10,7 +10,7 @@ from sqlmodel import SQLModel
 
 from libs.common.db.checkpoints import save_checkpoint
 from libs.common.db.drain import backlog
-from libs.common.db.tables.events import TradeEvent
+from libs.common.db.tables.events import PositionSync, TradeEvent
 from libs.common.db.tables.groups import EventGroup
 from libs.common.db.tables.ledger import Portfolio, Position
 from libs.common.db.tables.system import DeadLetter
@@ -44,6 +44,10 @@ async def follow(database: Database) -> UUID:
     return user_id
 
 
+async def opened(database: Database, followed_at: datetime = BEFORE) -> None:
+    await checkpoint(database, "ingest", f"opening:{WALLET}", followed_at=followed_at.isoformat())
+
+
 async def waiting(database: Database) -> dict[str, int]:
     return (await backlog(database.engine(), END)).waiting
 
@@ -56,11 +60,32 @@ async def test_nothing_followed_is_nothing_to_wait_for(database: Database) -> No
 
 async def test_a_wallet_waits_for_a_poll_that_began_after_the_end(database: Database) -> None:
     await follow(database)
+    await opened(database)
     assert await waiting(database) == {"wallets without a complete poll": 1}
     await checkpoint(database, "ingest", f"poll:{WALLET}", completed_at=AFTER.isoformat(), through=epoch(BEFORE))
     assert await waiting(database) == {"wallets without a complete poll": 1}
     await checkpoint(database, "ingest", f"poll:{WALLET}", completed_at=AFTER.isoformat(), through=epoch(AFTER))
     assert await waiting(database) == {}
+
+
+async def test_a_wallet_waits_for_the_opening_of_this_follow(database: Database) -> None:
+    await follow(database)
+    await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
+    await opened(database, BEFORE - timedelta(days=1))
+    assert await waiting(database) == {"wallets whose opening positions are not told yet": 1}
+    await opened(database)
+    assert await waiting(database) == {}
+
+
+async def test_an_opening_waits_for_its_shadow_entry(database: Database) -> None:
+    user_id = await follow(database)
+    await opened(database)
+    await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
+    await add(
+        database, PositionSync, id=uuid4(), kind="OPENING", user_id=user_id, wallet=WALLET, asset_id="1",
+        price_micros=1, share_delta_micros=1, cash_delta_micros=0, ref_id="r", as_of=BEFORE, event_time=BEFORE, detect_time=BEFORE,
+    )  # fmt: skip
+    assert await waiting(database) == {"openings and adjustments without shadow entries": 1}
 
 
 async def test_open_dead_letters_are_counted(database: Database) -> None:
@@ -93,6 +118,7 @@ async def dead_letter(database: Database, subject: UUID, status: str) -> None:
 
 async def test_a_fill_waits_for_its_group_and_its_shadow_entries(database: Database) -> None:
     user_id = await follow(database)
+    await opened(database)
     await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
     await fill_by(database, user_id)
     assert await waiting(database) == {"events without a group": 1, "fills without shadow entries": 1}
@@ -100,6 +126,7 @@ async def test_a_fill_waits_for_its_group_and_its_shadow_entries(database: Datab
 
 async def test_a_fill_of_before_the_follow_is_not_waited_for(database: Database) -> None:
     user_id = await follow(database)
+    await opened(database)
     await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
     await fill_by(database, user_id, booked=False)
     assert await waiting(database) == {}
@@ -107,6 +134,7 @@ async def test_a_fill_of_before_the_follow_is_not_waited_for(database: Database)
 
 async def test_what_was_given_up_is_not_waited_for_but_what_was_replayed_is(database: Database) -> None:
     user_id = await follow(database)
+    await opened(database)
     await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
     await dead_letter(database, await fill_by(database, user_id), "OPEN")
     left = await backlog(database.engine(), END)
@@ -117,6 +145,7 @@ async def test_what_was_given_up_is_not_waited_for_but_what_was_replayed_is(data
 
 async def test_a_group_waits_for_a_decision_in_each_scope(database: Database) -> None:
     user_id = await follow(database)
+    await opened(database)
     await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
     await add(
         database, EventGroup, id=uuid4(), kind="TRADE", user_id=user_id, share_micros=1, usdc_notional_micros=1,
@@ -127,6 +156,7 @@ async def test_a_group_waits_for_a_decision_in_each_scope(database: Database) ->
 
 async def test_what_is_held_waits_for_a_later_resolution_check_and_marking(database: Database) -> None:
     user_id, portfolio_id = await follow(database), uuid4()
+    await opened(database)
     await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
     await add(
         database, Portfolio, id=portfolio_id, scope="SHADOW_USER", user_id=user_id, opened_at=BEFORE, cash_micros=0,

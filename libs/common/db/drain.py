@@ -33,6 +33,22 @@ _BACKLOG: Final = {
         WHERE booked AND kind IN ('SPLIT', 'MERGE') AND share_micros > 0
           AND NOT EXISTS (SELECT 1 FROM ledger_entry l WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER')
           AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = e.id::text)""",
+    "wallets whose opening positions are not told yet": """
+        SELECT count(*) FROM followed_user_proxy_wallet w
+        WHERE w.unfollowed_at IS NULL AND NOT EXISTS (
+            SELECT 1 FROM system_checkpoint c
+            WHERE c.service = 'ingest' AND c.key = 'opening:' || w.wallet
+              AND (c.value->>'followed_at')::timestamptz = w.followed_at)""",
+    "conversions without a re-sync": """
+        SELECT count(*) FROM activity_event e JOIN followed_user_proxy_wallet w USING (wallet)
+        WHERE e.booked AND e.kind = 'CONVERSION' AND w.unfollowed_at IS NULL
+          AND EXISTS (SELECT 1 FROM outcome_asset o WHERE o.condition_id = e.condition_id)
+          AND NOT EXISTS (SELECT 1 FROM position_sync s WHERE s.event_id = e.id)""",
+    "openings and adjustments without shadow entries": """
+        SELECT count(*) FROM position_sync s
+        WHERE NOT EXISTS (SELECT 1 FROM ledger_entry l WHERE l.ref_id = s.ref_id AND l.entry_type = s.kind
+                            AND l.asset_id = s.asset_id AND l.scope = 'SHADOW_USER')
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = s.id::text)""",
     "groups without a decision": """
         SELECT count(*) FROM event_group g CROSS JOIN (VALUES ('EXEC_USER'), ('EXEC_GLOBAL')) s(scope)
         WHERE NOT EXISTS (SELECT 1 FROM copy_attempt a WHERE a.group_id = g.id AND a.scope = s.scope)

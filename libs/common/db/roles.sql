@@ -19,7 +19,7 @@ END $$;
 
 -- ingest: whom we follow, what they did, which markets it was in
 GRANT INSERT, UPDATE ON followed_user, followed_user_proxy_wallet, market, outcome_asset TO shadowbook_ingest;
-GRANT INSERT ON trade_event, activity_event, event_sighting TO shadowbook_ingest;
+GRANT INSERT ON trade_event, activity_event, event_sighting, position_sync TO shadowbook_ingest;
 GRANT UPDATE (role, log_index, block_number, block_hash, usdc_notional_micros, fee_micros, price_micros, event_time, status, mismatch)
   ON trade_event TO shadowbook_ingest;
 GRANT UPDATE (status) ON activity_event TO shadowbook_ingest;

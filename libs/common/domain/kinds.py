@@ -26,7 +26,10 @@ class Scope(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What a followed wallet did. OTHER keeps rows whose type is not known yet."""
+    """What a followed wallet did. OTHER keeps rows whose type is not known yet.
+
+    OPENING and ADJUSTMENT are no rows of activity: shares that its positions show and no fill explains.
+    """
 
     TRADE = "TRADE"
     SPLIT = "SPLIT"
@@ -36,6 +39,8 @@ class EventKind(StrEnum):
     COMBO = "COMBO"
     ACCOUNT = "ACCOUNT"
     OTHER = "OTHER"
+    OPENING = "OPENING"
+    ADJUSTMENT = "ADJUSTMENT"
 
 
 GROUPED_KINDS = frozenset({EventKind.TRADE, EventKind.SPLIT, EventKind.MERGE})

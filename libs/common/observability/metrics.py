@@ -60,6 +60,8 @@ LOG_HEALS = _counter(
 )
 CHAIN_PLACE = _gauge("chain_place", "Block up to which every log of followed wallets is committed")
 POLLS = _counter("polls", "Wallet polls, by outcome", ("outcome",))
+POSITION_READINGS = _counter("position_readings", "Readings of what a wallet holds, by outcome", ("outcome",))
+POSITION_SYNCS = _counter("position_syncs", "Openings and adjustments recorded, by kind", ("kind",))
 POLL_INTERVAL = _gauge("poll_interval", "Interval between two polls of one wallet", (), "seconds")
 
 # grouper

@@ -23,7 +23,6 @@ from libs.common.upstream.fields import (
     read_amount,
     read_hex_id,
     read_integer,
-    read_price_micros,
     read_seconds,
     read_token,
     read_wallet,
@@ -40,6 +39,7 @@ CONDITIONS_PER_CALL: Final = 20
 REPEAT_ROWS_MIN: Final = 10
 """A page of fewer rows may rightly look like another: twins are alike in every field."""
 SOURCE_LENGTH_MAX: Final = 20
+EVENT_ID_LENGTH_MAX: Final = 80
 POSITION: Final = "position"
 RESOLUTION: Final = "resolution"
 
@@ -71,14 +71,26 @@ class ListingTooLongError(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class PositionRow:
-    """What the API says a wallet holds of one token now."""
+    """What the API says a wallet holds of one token now; 0 shares of one it held before.
+
+    `price_micros` is None where the API has none; `last_event_at` is the block time of the last event it counts.
+    """
 
     wallet: str
     asset_id: str
     condition_id: str
+    event_id: str
     share_micros: int
-    price_micros: int
+    price_micros: int | None
     last_event_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class PositionListing:
+    """Every position of a wallet by token, and how many rows nobody could read: those tokens are not among them."""
+
+    rows: Mapping[str, PositionRow]
+    unreadable: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +151,24 @@ def _instant_or_none(value: object) -> datetime | None:
 def decode_position(wire: object) -> PositionRow:
     """Return a `/v2/positions` row; raises ValueError naming what is wrong."""
     row = an_object(wire, POSITION)
-    price, last = row.get("current_price"), row.get("last_event_at")
+    last = row.get("last_event_at")
     return PositionRow(
         wallet=read_wallet(row.get("proxy_wallet"), "proxy_wallet", POSITION),
         asset_id=read_token(row.get("token_id"), "token_id", POSITION),
         condition_id=read_hex_id(row.get("condition_id"), "condition_id", POSITION),
+        event_id=clean(row.get("event_id"), EVENT_ID_LENGTH_MAX),
         share_micros=read_amount(row.get("current_size"), "current_size", POSITION),
-        price_micros=0 if price is None else read_price_micros(price, "current_price", POSITION),
-        last_event_at=0 if last in (None, 0) else read_seconds(last, "last_event_at", POSITION),
+        price_micros=_price_or_none(row.get("current_price")),
+        last_event_at=0 if last == 0 else read_seconds(last, "last_event_at", POSITION),
     )
+
+
+def _price_or_none(value: object) -> int | None:
+    """Return a price in micros; None where there is none or it is no price: nobody invents one."""
+    try:
+        return None if value is None else read_price_micros(value, "current_price", POSITION)
+    except FieldError:
+        return None
 
 
 class DataApiClient:
@@ -200,18 +221,27 @@ class DataApiClient:
                     found[resolution.condition_id] = resolution
         return found
 
-    async def positions(self, wallet: str) -> list[PositionRow]:
-        """Return everything `wallet` holds now, dust and archived included."""
-        query: list[tuple[str, str | int]] = [
-            ("user", wallet),
-            ("status", "OPEN"),
-            ("filter_type", "TOKENS"),
-            ("filter_amount", 0),
-            ("include_archived", "true"),
-        ]
-        wires, _ = await self._all_pages("/v2/positions", query, PAGE_SIZE)
-        read = (self._read(decode_position, wire, "position") for wire in wires)
-        return [row for row in read if row is not None]
+    async def positions(self, wallet: str, *, closed_since: int) -> PositionListing:
+        """Return what `wallet` holds now, dust and archived included, and what it gave up since (epoch seconds)."""
+        found: dict[str, PositionRow] = {}
+        unreadable = 0
+        # A token that is given up or taken up again between two calls is in one of the three; by time, the oldest
+        # first, a row that moves while pages are read moves towards the pages to come.
+        for status in ("CLOSED", "OPEN", "CLOSED"):
+            query: list[tuple[str, str | int]] = [("user", wallet), ("status", status)]
+            query += [("sort_by", "TIMESTAMP"), ("sort_direction", "ASC")]
+            if status == "OPEN":
+                query += [("filter_type", "TOKENS"), ("filter_amount", 0), ("include_archived", "true")]
+            else:
+                query.append(("start", max(1, closed_since)))
+            wires, _ = await self._all_pages("/v2/positions", query, PAGE_SIZE)
+            for wire in wires:
+                row = self._read(decode_position, wire, "position")
+                if row is None or row.wallet != wallet:
+                    unreadable += 1
+                elif row.asset_id not in found or row.last_event_at >= found[row.asset_id].last_event_at:
+                    found[row.asset_id] = row
+        return PositionListing(found, unreadable)
 
     def _read(self, decode: Callable[[object], T], wire: object, reason: str) -> T | None:
         try:

@@ -29,8 +29,10 @@ _STALE: Final = text(
 
 _NAMELESS: Final = text(
     """
-    SELECT DISTINCT e.asset_id FROM trade_event e
-    WHERE e.detect_time > :since AND NOT EXISTS (SELECT FROM outcome_asset o WHERE o.asset_id = e.asset_id)
+    SELECT DISTINCT e.asset_id FROM (
+      SELECT asset_id FROM trade_event WHERE detect_time > :since
+      UNION ALL SELECT asset_id FROM position_sync WHERE detect_time > :since) e
+    WHERE NOT EXISTS (SELECT FROM outcome_asset o WHERE o.asset_id = e.asset_id)
     LIMIT :limit
     """
 )

@@ -32,6 +32,12 @@ FROM activity_event e
 WHERE e.id = ANY(:ids)
 """)
 
+_SYNCS: Final = text("""
+SELECT id, kind, user_id, condition_id, asset_id, share_delta_micros AS share_micros, cash_delta_micros, price_micros,
+       ref_id, event_time, tx_hash, NULL::int AS log_index, 'CANONICAL' AS status, true AS booked, 0 AS incarnation
+FROM position_sync WHERE id = ANY(:ids)
+""")
+
 _SHADOW_ENTRIES: Final = text("""
 SELECT * FROM ledger_entry
 WHERE ref_id = ANY(:refs) AND scope = 'SHADOW_USER' AND entry_type IN ('TRADE_FILL', 'FEE', 'SPLIT', 'MERGE')
@@ -65,6 +71,10 @@ _BANKROLL: Final = text(
 )
 
 
+SYNC_KINDS: Final = frozenset({EventKind.OPENING, EventKind.ADJUSTMENT})
+"""Kinds of what positions show and no event explains."""
+
+
 @dataclass(slots=True)
 class Facts:
     """Entries to post, in order, and what became of each fact that was asked for."""
@@ -88,8 +98,9 @@ async def event_facts(connection: AsyncConnection, events: Mapping[UUID, tuple[E
     """
     rows: dict[UUID, Row[Any]] = {}
     trades = [event for event, (kind, _) in events.items() if kind is EventKind.TRADE]
-    others = [event for event, (kind, _) in events.items() if kind is not EventKind.TRADE]
-    for query, ids in ((_TRADES, trades), (_ACTIVITY, others)):
+    syncs = [event for event, (kind, _) in events.items() if kind in SYNC_KINDS]
+    others = [event for event, (kind, _) in events.items() if kind is not EventKind.TRADE and kind not in SYNC_KINDS]
+    for query, ids in ((_TRADES, trades), (_ACTIVITY, others), (_SYNCS, syncs)):
         if ids:
             rows |= {row.id: row for row in await connection.execute(query, {"ids": ids})}
     facts = Facts()
@@ -110,9 +121,9 @@ async def event_facts(connection: AsyncConnection, events: Mapping[UUID, tuple[E
 def _add_event(facts: Facts, row: Row[Any]) -> None:
     place = Posting(
         owner=Owner(Scope.SHADOW_USER, row.user_id),
-        ref_id=str(row.id),
+        ref_id=row.ref_id if row.kind in SYNC_KINDS else str(row.id),
         event_time=row.event_time,
-        condition_id=row.condition_id,
+        condition_id=row.condition_id or None,
         tx_hash=row.tx_hash,
         log_index=row.log_index,
     )
@@ -125,6 +136,12 @@ def _add_event(facts: Facts, row: Row[Any]) -> None:
             notional_micros=row.usdc_notional_micros,
             fee_micros=row.fee_micros,
         )
+    elif row.kind == EventKind.OPENING:
+        shares, mark = row.share_micros, row.price_micros
+        facts.entries.append(posting.opening(place, row.asset_id, share_micros=shares, mark_micros=mark))
+    elif row.kind == EventKind.ADJUSTMENT:
+        shares, cash = row.share_micros, row.cash_delta_micros
+        facts.entries.append(posting.adjustment(place, row.asset_id, share_delta_micros=shares, cash_delta_micros=cash))
     elif row.kind in {EventKind.SPLIT, EventKind.MERGE} and row.share_micros > 0:
         if not row.legs:
             facts.waiting.append(f"{row.kind} {row.id}: condition {row.condition_id} is not known yet")

@@ -167,6 +167,21 @@ WHERE v.id IS NULL
    OR (v.status = 'REVERSED' AND v.detect_time < :settled AND (p.net_shares <> 0 OR p.net_cash <> 0))
 """  # noqa: S608
 
+_SYNCED: Final = f"""
+WITH posted AS (
+  SELECT user_id, ref_id, entry_type, asset_id, share_delta_micros AS shares, cash_delta_micros AS cash
+  FROM ledger_entry WHERE scope = 'SHADOW_USER' AND entry_type IN ('OPENING', 'ADJUSTMENT')
+)
+SELECT coalesce(s.kind, p.entry_type) || ' ' || coalesce(s.ref_id, p.ref_id) || ', asset '
+       || coalesce(s.asset_id, p.asset_id) || ': recorded ' || coalesce(s.share_delta_micros::text, 'no')
+       || ' shares for ' || coalesce(s.cash_delta_micros::text, 'no') || ' cash, posted '
+       || coalesce(p.shares::text, 'none') || ' for ' || coalesce(p.cash::text, 'none')
+FROM position_sync s
+FULL JOIN posted p ON (p.user_id, p.ref_id, p.entry_type, p.asset_id) = (s.user_id, s.ref_id, s.kind, s.asset_id)
+WHERE s.id IS NULL OR (p.ref_id IS NULL AND s.detect_time < :settled AND NOT {_given_up("s.id::text")})
+   OR (p.ref_id IS NOT NULL AND (p.shares, p.cash) <> (s.share_delta_micros, s.cash_delta_micros))
+"""  # noqa: S608
+
 _GROUPED: Final = f"""
 SELECT e.kind || ' ' || e.id || ': booked and in no group' FROM ({_BOOKED}) e
 WHERE e.status = 'CANONICAL' AND e.incarnation = 0 AND e.detect_time < :settled
@@ -223,6 +238,12 @@ INVARIANTS: Final = (
         _EXECUTED,
     ),
     Invariant("every booked event has exactly its shadow entries", "events", f"{_COUNT}({_BOOKED}) e", _SHADOW),
+    Invariant(
+        "every opening and adjustment has exactly its shadow entry",
+        "position syncs",
+        _COUNT + "position_sync",
+        _SYNCED,
+    ),
     Invariant("every booked event is in one group", "events", f"{_COUNT}({_BOOKED}) e", _GROUPED),
     Invariant("one attempt per group and scope", "groups", _COUNT + "event_group", _DECIDED),
     Invariant("resolved positions are settled", "resolutions", _COUNT + "market_resolution", _SETTLED),

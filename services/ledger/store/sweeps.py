@@ -44,6 +44,12 @@ SELECT * FROM (
   UNION ALL
   SELECT e.id, e.kind, e.status, e.user_id, e.condition_id, NULL, NULL, e.event_time, e.detect_time
   FROM activity_event e WHERE e.kind IN ('SPLIT', 'MERGE') AND {_missing("0")}
+  UNION ALL
+  SELECT p.id, p.kind, 'CANONICAL', p.user_id, p.condition_id, p.asset_id, NULL, p.event_time, p.detect_time
+  FROM position_sync p
+  WHERE p.detect_time >= :since AND p.detect_time < :until AND NOT EXISTS (
+    SELECT FROM ledger_entry l
+    WHERE l.ref_id = p.ref_id AND l.entry_type = p.kind AND l.asset_id = p.asset_id AND l.scope = 'SHADOW_USER')
 ) m
 WHERE {_without_letter("m.id::text", "events.detected")}
 ORDER BY m.detect_time, m.event_time, m.id LIMIT :limit
@@ -71,7 +77,7 @@ class Sweeps:
         self._engine = engine
 
     async def events(self, now: datetime, limit: int) -> list[EventDetected]:
-        """Return booked events without their shadow entries, and reversed ones whose entries still stand."""
+        """Return booked events and position syncs without shadow entries, and reversed ones whose entries stand."""
         until = now - AGE
         async with transaction(self._engine) as connection:
             mark = await load_checkpoint(connection, SERVICE, _KEY)

@@ -36,7 +36,9 @@ def position_rows(
     sort = asked.one_of("sort_by", tuple(SORTS), "REALIZED_PNL" if status == "CLOSED" else "CURRENT_VALUE") or ""
     ascending = asked.one_of("sort_direction", ("ASC", "DESC"), "DESC") == "ASC"
     kind = asked.one_of("filter_type", ("CASH", "TOKENS"), "TOKENS")
-    archived = asked.flag("include_archived", default=_ARCHIVED_AWAY)
+    archived = status == "CLOSED" or asked.flag("include_archived", default=_ARCHIVED_AWAY)
+    if status == "CLOSED" and asked.text("include_archived"):
+        raise invalid("include_archived is not supported with status=CLOSED", "include_archived")
     least, title = _least(asked), (asked.text("title") or "").lower()
     start, end = asked.number("start") or 0, asked.number("end") or 2**62
     markets = {token: market for market in exchange.markets(now) for token in market.tokens}
@@ -168,10 +170,15 @@ def _row(holding: Holding, market: Market | None, price: Decimal, payouts: dict[
     if not holding.start:
         return figures
     if holding.last_at == holding.start.get("last_event_at"):
-        return dict(holding.start)
+        told = {**holding.start, **{key: figures[key] for key in _NEEDED if key not in holding.start}}
+        return told | {key: figures[key] for key in _SETTLED} if resolved else told
     return {**figures, **{key: item for key, item in holding.start.items() if key in _LASTING}}
 
 
+_NEEDED = ("condition_id", "archived", "title", "opposite_token_id", "last_event_at", *SORTS.values())
+"""What rows are chosen and ordered by; a tape may tell less."""
+_SETTLED = ("current_price", "current_value", "status", "redeemable")
+"""What a resolution changes of a position nobody touched."""
 _LASTING = frozenset(
     [
         "title",

@@ -1,4 +1,4 @@
-"""What followed wallets did, as seen. Writer: ingest. Rows are never deleted; a reorganised fill is REVERSED."""
+"""What followed wallets did and held, as seen. Writer: ingest. Rows are never deleted; a lost fill is REVERSED."""
 
 from datetime import datetime
 from typing import Any
@@ -82,6 +82,7 @@ class ActivityEvent(SQLModel, table=True):
         Index("activity_event_key", "user_id", "condition_id", "kind", "detect_time"),
         Index("activity_event_wallet_time", "wallet", "event_time"),
         Index("activity_event_detected", "detect_time"),
+        Index("activity_event_conversion", "wallet", postgresql_where=text("kind = 'CONVERSION'")),
     )
 
     id: UUID = Field(primary_key=True)
@@ -114,3 +115,35 @@ class EventSighting(SQLModel, table=True):
     share_micros: int = micros()
     usdc_micros: int = micros()
     payload: bytes | None = Field(default=None, sa_type=LargeBinary)
+
+
+class PositionSync(SQLModel, table=True):
+    """Shares that no fill explains: what a wallet held of a token at its follow, or after a conversion.
+
+    `as_of` is the `last_event_at` of the positions row it was taken from. An OPENING bears its mark at the follow in
+    `price_micros`; an ADJUSTMENT the activity event it follows, and the first one of an event that event's cash.
+    `ref_id` is the ref of its ledger entry. Rows are inserted, never changed.
+    """
+
+    __tablename__ = "position_sync"
+    __table_args__ = (
+        Index("position_sync_wallet", "wallet", "asset_id"),
+        Index("position_sync_event", "event_id"),
+        Index("position_sync_detected", "detect_time"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    kind: str = Field(max_length=10)
+    user_id: UUID = Field(foreign_key="followed_user.id")
+    wallet: str = Field(max_length=42)
+    condition_id: str = Field(default="", max_length=80)
+    asset_id: str = Field(max_length=100)
+    share_delta_micros: int = micros()
+    cash_delta_micros: int = micros()
+    price_micros: int | None = micros(default=None, nullable=True)
+    event_id: UUID | None = None
+    ref_id: str = Field(max_length=140)
+    tx_hash: str | None = Field(default=None, max_length=66)
+    as_of: datetime = instant()
+    event_time: datetime = instant()
+    detect_time: datetime = instant()

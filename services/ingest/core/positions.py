@@ -1,0 +1,226 @@
+"""What a wallet holds that no booked event explains: its openings at the follow, and what a conversion changed.
+
+A row of `/v2/positions` says what is held of a token after an event at `last_event_at`. What of it the booked events up
+to that instant do not explain was there before them, whatever came since. Nothing is inferred from a token without a
+row, nothing is taken away from a condition that is over, and no price is invented. Readings are in ADR 0011.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from libs.common.domain.identity import identify
+from libs.common.domain.kinds import EntryType
+from libs.common.domain.money import MICROS
+
+READINGS_MAX: Final = 3
+"""What still contradicts itself after so many readings is what the exchange says."""
+COMBO_CONDITION_DIGITS: Final = 62
+JUST_BEFORE: Final = timedelta(microseconds=1)
+"""An opening comes before everything booked, also what happened in the second of the follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the exchange says of one token: shares after the event at `as_of`, price now (None: it has none)."""
+
+    asset_id: str
+    condition_id: str
+    group: str
+    """The event its question belongs to, or the condition where it belongs to none."""
+    share_micros: int
+    price_micros: int | None
+    as_of: datetime
+
+    @property
+    def is_combo(self) -> bool:
+        """Tell a multi-leg token, whose fills are not booked either."""
+        return len(self.condition_id.removeprefix("0x")) == COMBO_CONDITION_DIGITS
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What our books have of a token and wallet up to a row's `as_of`.
+
+    `share_micros` sums fills, splits, merges, redeems that name the token, and earlier openings and adjustments;
+    `redeemed_micros` is the cash of redeems that name none.
+    """
+
+    share_micros: int = 0
+    redeemed_micros: int = 0
+    opened: bool = False
+    """This follow's opening of the token is recorded."""
+    over: bool = False
+    """The condition is resolved, or was redeemed: what is gone of it was paid."""
+    unsettled: bool = False
+    """A fill of it was taken back lately and may come again."""
+    mark_micros: int | None = None
+    """Our own mark at the follow."""
+
+
+NOTHING: Final = Known()
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A followed wallet; `first` says that nothing of its user was followed before it."""
+
+    user_id: UUID
+    wallet: str
+    followed_at: datetime
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A CONVERSION of activity that is not re-synced yet."""
+
+    event_id: UUID
+    condition_id: str
+    asset_id: str
+    usdc_micros: int
+    tx_hash: str
+    event_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """A row of `position_sync`; `ref_id` is the ref of its entry."""
+
+    id: UUID
+    kind: EntryType
+    user_id: UUID
+    wallet: str
+    condition_id: str
+    asset_id: str
+    share_delta_micros: int
+    cash_delta_micros: int
+    price_micros: int | None
+    event_id: UUID | None
+    ref_id: str
+    tx_hash: str | None
+    as_of: datetime
+    event_time: datetime
+
+
+def unexplained(row: Held, known: Known) -> int:
+    """Return the shares of a row that our books do not explain; negative where they have more than it."""
+    redeemed = known.redeemed_micros if row.price_micros == MICROS else 0
+    delta = row.share_micros - known.share_micros + redeemed
+    return max(0, delta) if known.over else delta
+
+
+def openings(
+    owner: Owner, held: Mapping[str, Held], known: Mapping[str, Known], *, readings: int
+) -> tuple[list[Sync], list[str]]:
+    """Return the openings of these rows, and the tokens that cannot be told yet.
+
+    `readings` is how often the positions were read so far: a negative opening is believed at the third.
+    """
+    made: list[Sync] = []
+    unclear: list[str] = []
+    for asset, row in sorted(held.items()):
+        books = known.get(asset, NOTHING)
+        delta = unexplained(row, books)
+        price = books.mark_micros if books.mark_micros is not None else row.price_micros
+        if delta == 0 or books.opened or row.is_combo:
+            continue
+        if books.unsettled or price is None or (delta < 0 and readings < READINGS_MAX):
+            unclear.append(asset)
+            continue
+        identity = identify("opening", owner.user_id, owner.wallet, asset, owner.followed_at.isoformat())
+        made.append(
+            Sync(
+                id=identity,
+                kind=EntryType.OPENING,
+                user_id=owner.user_id,
+                wallet=owner.wallet,
+                condition_id=row.condition_id,
+                asset_id=asset,
+                share_delta_micros=delta,
+                cash_delta_micros=0,
+                price_micros=price,
+                event_id=None,
+                ref_id=f"{owner.user_id}:{asset}" if owner.first else str(identity),
+                tx_hash=None,
+                as_of=row.as_of,
+                event_time=owner.followed_at - JUST_BEFORE,
+            )
+        )
+    return made, unclear
+
+
+def absorbed(
+    conversions: Sequence[Conversion], held: Mapping[str, Held], known: Mapping[str, Known]
+) -> list[Conversion]:
+    """Return the conversions that these rows, from which openings are made, count already.
+
+    That is so where a token of their event moved at or after them. A token opened from an older row tells nothing.
+    """
+    latest: dict[str, datetime] = {}
+    for asset, row in held.items():
+        if not known.get(asset, NOTHING).opened:
+            latest[row.group] = max(row.as_of, latest.get(row.group, row.as_of))
+    early = datetime.min.replace(tzinfo=UTC)
+    return [each for each in conversions if latest.get(group_of(each, held), early) >= each.event_time]
+
+
+def group_of(conversion: Conversion, held: Mapping[str, Held]) -> str:
+    """Return the event a conversion belongs to, told by the rows of its condition."""
+    found = (row.group for row in held.values() if row.condition_id == conversion.condition_id)
+    return next(found, conversion.condition_id)
+
+
+def adjustments(
+    owner: Owner,
+    conversion: Conversion,
+    held: Mapping[str, Held],
+    known: Mapping[str, Known],
+    legs: Sequence[str],
+    *,
+    counted: bool,
+) -> list[Sync]:
+    """Return the adjustments of one conversion: every token of its event to what the rows say, and its cash once.
+
+    There is always at least one, on the conversion's own token if nothing else moved (`legs` are its condition's, by
+    outcome): it says that the conversion is dealt with. None: no token is known to bear the cash yet. `counted` says
+    that an opening has the conversion in it, cash included: nothing is left to post.
+    """
+    group = group_of(conversion, held)
+    deltas = {
+        asset: delta
+        for asset, row in sorted(held.items())
+        if not counted and row.group == group and not known.get(asset, NOTHING).over
+        if (delta := unexplained(row, known.get(asset, NOTHING)))
+    }
+    bearer = next(iter(deltas), conversion.asset_id or next(iter(legs), ""))
+    if not bearer:
+        return []
+    conditions = {asset: row.condition_id for asset, row in held.items()}
+    return [
+        Sync(
+            id=identify("adjustment", conversion.event_id, asset),
+            kind=EntryType.ADJUSTMENT,
+            user_id=owner.user_id,
+            wallet=owner.wallet,
+            condition_id=conditions.get(asset, conversion.condition_id),
+            asset_id=asset,
+            share_delta_micros=deltas.get(asset, 0),
+            cash_delta_micros=conversion.usdc_micros if asset == bearer and not counted else 0,
+            price_micros=None,
+            event_id=conversion.event_id,
+            ref_id=str(conversion.event_id),
+            tx_hash=conversion.tx_hash,
+            as_of=held[asset].as_of if asset in held else conversion.event_time,
+            event_time=conversion.event_time,
+        )
+        for asset in (deltas or {bearer: 0})
+    ]
+
+
+def unsettled_in(conversion: Conversion, held: Mapping[str, Held], known: Mapping[str, Known]) -> Collection[str]:
+    """Return the tokens of a conversion's event whose fills were taken back lately."""
+    group = group_of(conversion, held)
+    return [asset for asset, row in held.items() if row.group == group and known.get(asset, NOTHING).unsettled]

@@ -1,0 +1,211 @@
+"""Openings and re-syncs: what followed wallets held at their follow, and what conversions made of it.
+
+Positions are read once a follow. Rows of tokens that were left alone since are booked at once; the others wait until
+activity is complete up to the reading: positions and activity are served with seconds of lag, so a listing counts that
+was asked for a while after the reading. Killed anywhere in between, another reading does the same.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.kinds import EntryType, EventKind
+from libs.common.messages import EventDetected
+from libs.common.observability import metrics
+from libs.common.upstream.data_api import PositionListing, PositionRow
+from services.ingest.core.positions import READINGS_MAX, Held, Owner, Sync
+from services.ingest.store.positions import Due
+
+LOOK_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 10.0
+READ_AT_ONCE_MAX: Final = 2
+"""Wallets whose positions are read at the same time, beside the polls."""
+WALLETS_AT_ONCE_MAX: Final = 200
+REACH_MARGIN_SECONDS: Final = 120
+
+_log = structlog.get_logger()
+
+
+class Holdings(Protocol):
+    """The part of the Data API that tells what a wallet holds."""
+
+    async def positions(self, wallet: str, *, closed_since: int) -> PositionListing:
+        """Return what is held, and what was given up since."""
+
+
+class Polls(Protocol):
+    """The part of the poller that completes activity."""
+
+    async def poll_now(self, wallet: str | None, seconds: int | None) -> None:
+        """Poll now, reaching so far back, and return when that is done."""
+
+
+class Shelf(Protocol):
+    """The part of the store that keeps position syncs."""
+
+    async def due(self, settled: datetime) -> list[Due]:
+        """Return wallets that need one."""
+
+    async def record_openings(
+        self, owner: Owner, held: Mapping[str, Held], *, read_at: datetime, readings: int, complete: bool, now: datetime
+    ) -> tuple[list[Sync], list[str]]:
+        """Record openings; return them and the tokens that are not clear yet."""
+
+    async def record_adjustments(
+        self, owner: Owner, held: Mapping[str, Held], *, until: datetime, now: datetime
+    ) -> list[Sync]:
+        """Record what conversions changed."""
+
+
+def held_of(rows: Mapping[str, PositionRow]) -> dict[str, Held]:
+    """Return position rows as the core sees them."""
+    return {
+        asset: Held(
+            asset_id=asset,
+            condition_id=row.condition_id,
+            group=row.event_id or row.condition_id,
+            share_micros=row.share_micros,
+            price_micros=row.price_micros,
+            as_of=datetime.fromtimestamp(row.last_event_at, UTC),
+        )
+        for asset, row in rows.items()
+    }
+
+
+def sync_message(sync: Sync, observed_at: datetime) -> EventDetected:
+    """Return what is told of an opening or adjustment."""
+    return EventDetected(
+        event_id=sync.id,
+        kind=EventKind.OPENING if sync.kind is EntryType.OPENING else EventKind.ADJUSTMENT,
+        booked=True,
+        user_id=sync.user_id,
+        condition_id=sync.condition_id or None,
+        asset_id=sync.asset_id,
+        side=None,
+        occurred_at=sync.event_time,
+        observed_at=observed_at,
+    )
+
+
+class Positions:
+    """Brings every followed wallet to what the exchange says it holds. Safe to run in several processes."""
+
+    def __init__(
+        self,
+        api: Holdings,
+        shelf: Shelf,
+        polls: Polls,
+        recorded: Callable[[Sequence[Sync], datetime], None],
+        *,
+        settle_seconds: float,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._api = api
+        self._shelf = shelf
+        self._polls = polls
+        self._recorded = recorded
+        self._settle = settle_seconds
+        self._now = now
+        self._sleep = sleep
+        self._reading = asyncio.Semaphore(READ_AT_ONCE_MAX)
+        self._busy: set[str] = set()
+
+    async def run(self) -> None:
+        """Look for wallets that need a sync, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    for due in await self._shelf.due(self._now() - timedelta(seconds=self._settle)):
+                        if due.owner.wallet not in self._busy and len(self._busy) < WALLETS_AT_ONCE_MAX:
+                            self._busy.add(due.owner.wallet)
+                            tasks.create_task(self._serve(due))
+                except Unavailable as error:
+                    _log.warning("positions_wait", error=str(error)[:200])
+                await self._sleep(LOOK_SECONDS)
+
+    async def _serve(self, due: Due) -> None:
+        try:
+            if due.opening:
+                await self.open(due)
+            else:
+                await self.adjust(due)
+        except (Unavailable, Rejected, SQLAlchemyError) as error:
+            metrics.POSITION_READINGS.labels("failed").inc()
+            _log.warning("positions_not_synced", wallet=due.owner.wallet, error=str(error)[:300])
+            await self._sleep(RETRY_SECONDS)
+        finally:
+            self._busy.discard(due.owner.wallet)
+
+    async def open(self, due: Due) -> None:
+        """Record a wallet's openings; raises Unavailable, or Rejected when it is no longer followed."""
+        owner, readings, wanted = due.owner, 0, None
+        while True:
+            read_at = self._now()
+            held, unreadable = await self._read(due)
+            readings += 1
+            if wanted is not None:  # what was not held at the first reading came by what is booked
+                held = {asset: row for asset, row in held.items() if asset in wanted}
+            # What nothing happened to since the follow needs no activity to be told.
+            still = {asset: row for asset, row in held.items() if row.as_of < owner.followed_at}
+            made, unclear = await self._shelf.record_openings(
+                owner, still, read_at=read_at, readings=readings, complete=False, now=self._now()
+            )
+            self._tell(made)
+            left = {asset: row for asset, row in held.items() if asset not in still or asset in unclear}
+            await self._complete_activity(due, owner.followed_at)
+            finished = unreadable == 0 or readings >= READINGS_MAX
+            made, unclear = await self._shelf.record_openings(
+                owner, left, read_at=read_at, readings=readings, complete=finished, now=self._now()
+            )
+            self._tell(made)
+            if finished and not unclear:
+                _log.info("wallet_opened", wallet=owner.wallet, rows=len(held), unreadable=unreadable)
+                return
+            _log.warning("opening_unclear", wallet=owner.wallet, tokens=unclear[:10], unreadable=unreadable)
+            wanted = None if unreadable else set(unclear)
+
+    async def adjust(self, due: Due) -> None:
+        """Re-sync a wallet after its conversions; raises Unavailable, or Rejected when it is no longer followed."""
+        # Those old enough that the positions must show them.
+        until = self._now() - timedelta(seconds=self._settle)
+        held, unreadable = await self._read(due)
+        if unreadable:
+            _log.warning("positions_unreadable", wallet=due.owner.wallet, rows=unreadable)
+        await self._complete_activity(due, due.converted_at or due.owner.followed_at)
+        self._tell(await self._shelf.record_adjustments(due.owner, held, until=until, now=self._now()))
+
+    async def _read(self, due: Due) -> tuple[dict[str, Held], int]:
+        async with self._reading:
+            listing = await self._api.positions(due.owner.wallet, closed_since=int(due.closed_since.timestamp()))
+        metrics.POSITION_READINGS.labels("complete" if not listing.unreadable else "unreadable").inc()
+        return held_of(listing.rows), listing.unreadable
+
+    async def _complete_activity(self, due: Due, since: datetime) -> None:
+        """Return when activity is complete from `since` to what was read before the call; an outage is waited out.
+
+        Raises Rejected when the wallet is no longer followed.
+        """
+        await self._sleep(self._settle)
+        while True:
+            reach = int((self._now() - since).total_seconds()) + REACH_MARGIN_SECONDS
+            try:
+                await self._polls.poll_now(due.owner.wallet, reach)
+            except Unavailable as error:
+                _log.warning("positions_wait_for_activity", wallet=due.owner.wallet, error=str(error)[:200])
+                await self._sleep(RETRY_SECONDS)
+            else:
+                return
+
+    def _tell(self, syncs: Sequence[Sync]) -> None:
+        if syncs:
+            now = self._now()
+            self._recorded(syncs, now)
+            for sync in syncs:
+                metrics.POSITION_SYNCS.labels(sync.kind.value).inc()
+            _log.info("positions_synced", wallet=syncs[0].wallet, syncs=len(syncs))

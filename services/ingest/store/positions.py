@@ -1,0 +1,227 @@
+"""Position syncs in Postgres: which wallets need one, what the books know beside a reading, and the rows themselves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from libs.common.db.checkpoints import save_checkpoint
+from libs.common.db.engine import transaction
+from services.ingest.core.positions import Conversion, Held, Known, Owner, Sync, absorbed, adjustments, openings
+from services.ingest.core.positions import unsettled_in as unsettled_tokens
+from services.ingest.store.events import SERVICE
+
+TAKEN_BACK_FOR: Final = timedelta(minutes=10)
+"""A reversed fill that was not mined again for so long will not be."""
+MARK_AGE_MAX: Final = timedelta(minutes=15)
+"""Marks are written at least every ten minutes while an asset is held."""
+CONVERSIONS_MAX: Final = 200
+
+_DUE: Final = text("""
+SELECT w.wallet, w.user_id, w.followed_at, u.followed_at AS user_followed_at,
+       w.wallet = u.profile_wallet AND w.followed_at = u.followed_at AS first,
+       o.value IS NULL AS opening,
+       (SELECT min(e.event_time) FROM activity_event e
+        WHERE e.wallet = w.wallet AND e.kind = 'CONVERSION' AND e.booked AND e.event_time < :settled
+          AND NOT EXISTS (SELECT FROM position_sync s WHERE s.event_id = e.id)) AS converted_at
+FROM followed_user_proxy_wallet w
+JOIN followed_user u ON u.id = w.user_id
+LEFT JOIN system_checkpoint o ON o.service = 'ingest' AND o.key = 'opening:' || w.wallet
+  AND (o.value ->> 'followed_at')::timestamptz = w.followed_at
+WHERE w.unfollowed_at IS NULL
+""")
+
+_CURRENT: Final = text(
+    "SELECT 1 FROM followed_user_proxy_wallet WHERE wallet = :wallet AND followed_at = :followed_at "
+    "AND unfollowed_at IS NULL"
+)
+
+_CONVERSIONS: Final = text("""
+SELECT id, condition_id, asset_id, usdc_micros, tx_hash, event_time FROM activity_event e
+WHERE wallet = :wallet AND kind = 'CONVERSION' AND booked AND event_time <= :until
+  AND NOT EXISTS (SELECT FROM position_sync s WHERE s.event_id = e.id)
+ORDER BY event_time, tx_hash, ordinal, id LIMIT :limit
+""")
+
+_LEGS: Final = text("SELECT asset_id FROM outcome_asset WHERE condition_id = :condition ORDER BY outcome_index")
+
+# By token and user first, as the indexes are; a row's own `as_of` bounds what of the books it can know.
+_KNOWN: Final = text("""
+SELECT u.asset_id,
+  coalesce(f.shares, 0) + coalesce(a.shares, 0) + coalesce(s.shares, 0) AS shares, coalesce(a.redeemed, 0) AS redeemed,
+  coalesce(s.opened, false) AS opened, coalesce(a.over, false) OR r.condition_id IS NOT NULL AS over,
+  coalesce(f.unsettled, false) AS unsettled, m.price_micros AS mark
+FROM unnest(CAST(:assets AS text[]), CAST(:conditions AS text[]), CAST(:until AS timestamptz[]))
+  AS u (asset_id, condition_id, until)
+LEFT JOIN LATERAL (
+  SELECT sum(CASE side WHEN 'BUY' THEN share_micros ELSE -share_micros END)
+           FILTER (WHERE status = 'CANONICAL' AND event_time <= u.until) AS shares,
+         bool_or(status = 'REVERSED' AND event_time > :recent AND NOT EXISTS (
+           SELECT FROM trade_event n
+           WHERE (n.tx_hash, n.wallet, n.asset_id, n.side, n.share_micros, n.ordinal)
+             = (e.tx_hash, e.wallet, e.asset_id, e.side, e.share_micros, e.ordinal)
+             AND n.incarnation > e.incarnation)) AS unsettled
+  FROM trade_event e WHERE e.user_id = :user AND e.asset_id = u.asset_id AND e.wallet = :wallet AND e.booked
+) f ON true
+LEFT JOIN LATERAL (
+  SELECT sum(CASE e.kind WHEN 'SPLIT' THEN e.share_micros WHEN 'MERGE' THEN -e.share_micros
+                  ELSE CASE e.asset_id WHEN u.asset_id THEN -e.share_micros ELSE 0 END END)
+           FILTER (WHERE e.booked AND e.event_time <= u.until) AS shares,
+         sum(e.usdc_micros)
+           FILTER (WHERE e.booked AND e.kind = 'REDEEM' AND e.asset_id = '' AND e.event_time <= u.until) AS redeemed,
+         bool_or(e.kind = 'REDEEM') AS over
+  FROM activity_event e
+  WHERE e.user_id = :user AND e.condition_id = u.condition_id AND e.kind IN ('SPLIT', 'MERGE', 'REDEEM')
+    AND e.wallet = :wallet AND e.status = 'CANONICAL' AND u.condition_id <> ''
+) a ON true
+LEFT JOIN LATERAL (
+  SELECT sum(share_delta_micros) AS shares, bool_or(kind = 'OPENING' AND event_time >= :opened_at) AS opened
+  FROM position_sync p WHERE p.wallet = :wallet AND p.asset_id = u.asset_id AND p.user_id = :user
+) s ON true
+LEFT JOIN market_resolution r ON r.condition_id = u.condition_id
+LEFT JOIN LATERAL (
+  SELECT price_micros FROM market_price_snapshot p
+  WHERE p.asset_id = u.asset_id AND p.at <= :followed_at AND p.at > :fresh ORDER BY p.at DESC LIMIT 1
+) m ON true
+""")
+
+_INSERT: Final = text("""
+INSERT INTO position_sync (
+  id, kind, user_id, wallet, condition_id, asset_id, share_delta_micros, cash_delta_micros, price_micros, event_id,
+  ref_id, tx_hash, as_of, event_time, detect_time)
+VALUES (
+  :id, :kind, :user_id, :wallet, :condition_id, :asset_id, :share_delta_micros, :cash_delta_micros, :price_micros,
+  :event_id, :ref_id, :tx_hash, :as_of, :event_time, :detect_time)
+ON CONFLICT DO NOTHING
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A wallet that needs its opening, or a re-sync after conversions (the first of them at `converted_at`).
+
+    `closed_since` is how far back positions given up since may matter.
+    """
+
+    owner: Owner
+    opening: bool
+    converted_at: datetime | None
+    closed_since: datetime
+
+
+def opening_key(wallet: str) -> str:
+    """Return the checkpoint key of a wallet's opening, once complete: {"followed_at": iso, "read_at": iso}."""
+    return f"opening:{wallet}"
+
+
+class PositionStore:
+    """Writes PositionSync, each wallet's in turn."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def due(self, settled: datetime) -> list[Due]:
+        """Return the followed wallets without an opening, or with conversions from before `settled` to re-sync."""
+        async with transaction(self._engine) as connection:
+            rows = (await connection.execute(_DUE, {"settled": settled})).all()
+        return [
+            Due(
+                Owner(row.user_id, row.wallet, row.followed_at, row.first),
+                row.opening,
+                row.converted_at,
+                min(row.followed_at, row.user_followed_at),
+            )
+            for row in rows
+            if row.opening or row.converted_at
+        ]
+
+    async def record_openings(
+        self, owner: Owner, held: Mapping[str, Held], *, read_at: datetime, readings: int, complete: bool, now: datetime
+    ) -> tuple[list[Sync], list[str]]:
+        """Record the openings of these rows; return them and the tokens that cannot be told yet.
+
+        `complete` says that activity is complete up to every row, and that these are the last rows this follow needs:
+        with nothing unclear the wallet's opening is done.
+        """
+        async with transaction(self._engine) as connection:
+            await self._turn(connection, owner.wallet)
+            if not await self._current(connection, owner):
+                return [], []
+            known = await self._known(connection, owner, held, now)
+            made, unclear = openings(owner, held, known, readings=readings)
+            if complete and not unclear:
+                parameters = {"wallet": owner.wallet, "until": read_at, "limit": CONVERSIONS_MAX}
+                found = [_conversion(row) for row in await connection.execute(_CONVERSIONS, parameters)]
+                for each in absorbed(found, held, known):
+                    legs = await self._legs(connection, each)
+                    made += adjustments(owner, each, held, known, legs, counted=True)
+                value = {"followed_at": owner.followed_at.isoformat(), "read_at": read_at.isoformat()}
+                await save_checkpoint(connection, SERVICE, opening_key(owner.wallet), value)
+            await self._insert(connection, made, now)
+        return made, unclear
+
+    async def record_adjustments(
+        self, owner: Owner, held: Mapping[str, Held], *, until: datetime, now: datetime
+    ) -> list[Sync]:
+        """Record what conversions up to `until` changed, oldest first; activity is complete up to every row."""
+        made: list[Sync] = []
+        async with transaction(self._engine) as connection:
+            await self._turn(connection, owner.wallet)
+            if not await self._current(connection, owner):
+                return []
+            parameters = {"wallet": owner.wallet, "until": until, "limit": CONVERSIONS_MAX}
+            found = [_conversion(row) for row in await connection.execute(_CONVERSIONS, parameters)]
+            for each in found:
+                known = await self._known(connection, owner, held, now)
+                if unsettled_tokens(each, held, known):
+                    break
+                legs = await self._legs(connection, each)
+                syncs = adjustments(owner, each, held, known, legs, counted=False)
+                await self._insert(connection, syncs, now)
+                made += syncs
+        return made
+
+    async def _turn(self, connection: AsyncConnection, wallet: str) -> None:
+        """Take turns with whoever else syncs this wallet: what they record is known to us."""
+        number = int.from_bytes(blake2b(f"positions:{wallet}".encode(), digest_size=8).digest(), "big", signed=True)
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
+
+    async def _current(self, connection: AsyncConnection, owner: Owner) -> bool:
+        parameters = {"wallet": owner.wallet, "followed_at": owner.followed_at}
+        return bool(await connection.scalar(_CURRENT, parameters))
+
+    async def _known(
+        self, connection: AsyncConnection, owner: Owner, held: Mapping[str, Held], now: datetime
+    ) -> dict[str, Known]:
+        parameters: dict[str, Any] = {
+            "user": owner.user_id,
+            "wallet": owner.wallet,
+            "assets": list(held),
+            "conditions": [row.condition_id for row in held.values()],
+            "until": [row.as_of for row in held.values()],
+            "recent": now - TAKEN_BACK_FOR,
+            "opened_at": owner.followed_at - timedelta(milliseconds=1),
+            "followed_at": owner.followed_at,
+            "fresh": owner.followed_at - MARK_AGE_MAX,
+        }
+        return {
+            row.asset_id: Known(row.shares, row.redeemed, row.opened, row.over, row.unsettled, row.mark)
+            for row in await connection.execute(_KNOWN, parameters)
+        }
+
+    async def _legs(self, connection: AsyncConnection, conversion: Conversion) -> Sequence[str]:
+        return list(await connection.scalars(_LEGS, {"condition": conversion.condition_id}))
+
+    async def _insert(self, connection: AsyncConnection, syncs: Sequence[Sync], now: datetime) -> None:
+        if syncs:
+            names = Sync.__dataclass_fields__
+            rows = [{name: getattr(sync, name) for name in names} | {"detect_time": now} for sync in syncs]
+            await connection.execute(_INSERT, rows)
+
+
+def _conversion(row: Any) -> Conversion:
+    return Conversion(row.id, row.condition_id, row.asset_id, row.usdc_micros, row.tx_hash, row.event_time)
