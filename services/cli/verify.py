@@ -1,14 +1,25 @@
-"""`shadowbook verify`: do the books add up? Exit 0 if every invariant holds, 1 if one does not."""
+"""`shadowbook verify`: whether the books add up, and with `--online` whether they hold what the exchange says.
+
+Exit 0 if every invariant holds and nothing compared differs, 1 otherwise; what cannot be compared yet differs nowhere.
+"""
 
 import asyncio
 import json
 import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli.options import DataDirOption, JsonOption
 
+if TYPE_CHECKING:
+    from services.ingest.commands import Compared
+
 EXIT_VIOLATED = 1
+COLUMNS = ("user", "token", "shadow", "exchange", "difference", "verdict")
 
 
 def register(app: typer.Typer) -> None:
@@ -16,8 +27,16 @@ def register(app: typer.Typer) -> None:
     app.command("verify")(verify)
 
 
-def verify(data_dir: DataDirOption = None, as_json: JsonOption = False) -> int:
+def verify(
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="Compare every shadow position with what the exchange reports instead.")
+    ] = False,
+) -> int:
     """Check every invariant of the books, with the stack up or down."""
+    if online:
+        return _verify_online(data_dir, as_json=as_json)
     from services.cli.stack import session
     from services.ledger import commands
 
@@ -33,3 +52,67 @@ def verify(data_dir: DataDirOption = None, as_json: JsonOption = False) -> int:
         sys.stdout.writelines(f"{line}\n" for line in report.lines())
         sys.stdout.write("The books add up.\n" if report.ok else "The books do NOT add up.\n")
     return 0 if report.ok else EXIT_VIOLATED
+
+
+def _verify_online(data_dir: Path | None, *, as_json: bool) -> int:
+    from services.cli.stack import session
+    from services.ingest import commands
+
+    with session(data_dir, command="verify", require_up=True) as visit:
+        redis_url = visit.redis_url or ""  # a stack that is up has one
+        compared = asyncio.run(commands.compare_positions(visit.database_url, redis_url, visit.data_api_url))
+    counts = Counter(each.verdict for each in compared)
+    different = counts[commands.DIFFERENT]
+    waiting = sum(counts.values()) - different - counts[commands.EQUAL] - counts[commands.SETTLED]
+    if as_json:
+        rows = [
+            {
+                "user_label": each.user_label,
+                "asset_id": each.asset_id,
+                "condition_id": each.condition_id,
+                "shadow_share_micros": each.shadow_share_micros,
+                "exchange_share_micros": each.exchange_share_micros,
+                "difference_micros": each.difference_micros,
+                "verdict": each.verdict,
+            }
+            for each in compared
+        ]
+        summary = {"ok": not different, "compared": len(compared), "different": different, "not_comparable": waiting}
+        sys.stdout.write(json.dumps(summary | {"positions": rows}, indent=1) + "\n")
+    else:
+        shown = [each for each in compared if each.verdict not in (commands.EQUAL, commands.SETTLED)]
+        sys.stdout.writelines(f"{line}\n" for line in _table(shown))
+        sys.stdout.write(
+            f"{counts[commands.EQUAL]:,} positions equal, {different:,} different, {waiting:,} not comparable yet, "
+            f"{counts[commands.SETTLED]:,} settled.\n"
+        )
+    return EXIT_VIOLATED if different else 0
+
+
+def _table(compared: "Sequence[Compared]") -> Iterator[str]:
+    """Yield lines of a table, amounts in shares; nothing where there is nothing to show."""
+    if not compared:
+        return
+    rows = [COLUMNS] + [
+        (
+            each.user_label,
+            each.asset_id,
+            _shares(each.shadow_share_micros),
+            _shares(each.exchange_share_micros),
+            _shares(each.difference_micros),
+            each.verdict,
+        )
+        for each in compared
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if 2 <= column <= 4 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _shares(micros: int) -> str:
+    whole, part = divmod(abs(micros), 1_000_000)
+    return f"{'-' if micros < 0 else ''}{whole:,}.{part:06d}"

@@ -1,24 +1,51 @@
-"""What an operator asks of ingest: follow a wallet, stop following it, poll it again, read its last hours again."""
+"""What an operator asks of ingest.
+
+Follow a wallet, stop following it, poll it again, read its last hours again, compare what it holds.
+"""
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from libs.common.bus import Bus
+from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import RECONCILE_REQUESTED
 from libs.common.db.dead_letters import PostgresDeadLetters
 from libs.common.db.engine import make_engine
+from libs.common.domain.errors import Unavailable
 from libs.common.messages import ReconcileRequested
+from libs.common.upstream.data_api import DataApiClient
+from libs.common.upstream.gateway import Gateway
 from services.ingest.backfill import REACH_HOURS_MAX, backfill_wish
+from services.ingest.core.comparison import DIFFERENT, EQUAL, SETTLED, Compared, compare
+from services.ingest.core.positions import Held
+from services.ingest.positions import held_of
+from services.ingest.store.comparison import ComparisonStore
 from services.ingest.store.follows import Followed, FollowStore
 from services.ingest.store.turns import TurnStore
 
+__all__ = [
+    "DIFFERENT",
+    "EQUAL",
+    "SETTLED",
+    "Backfill",
+    "Compared",
+    "backfill",
+    "compare_positions",
+    "follow",
+    "request_reconcile",
+    "unfollow",
+]
+
 LABEL_LENGTH_MAX: Final = 60
 LOOK_SECONDS: Final = 0.3
+ACTIVITY_LAG: Final = timedelta(seconds=20)
+"""A complete poll shows what happened so long before it began."""
+UNDER_WAY: Final = timedelta(hours=1)
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _EXPECTED: Final = "expected a wallet (0x and 40 hex digits) or its profile URL (https://polymarket.com/profile/0x...)"
@@ -170,4 +197,41 @@ def _backfill(wallet: str, kept: dict[str, Any]) -> Backfill:
         new=int(kept["new"]),
         finished_at=datetime.fromisoformat(finished) if finished else None,
         error=kept.get("error"),
+    )
+
+
+async def compare_positions(database_url: str, redis_url: str, data_api_url: str) -> list[Compared]:
+    """Read what every followed user's wallets hold and compare it with their shadows; writes nothing.
+
+    Asks within the stack's shared request budget. A wallet that cannot be read makes its user's tokens incomparable;
+    raises Unavailable when the database is away.
+    """
+    engine = make_engine(database_url, application="verify", pool_size=1)
+    bucket = RedisTokenBucket(redis_url)
+    gateway = Gateway(data_api_url, "data", bucket)
+    api, store = DataApiClient(gateway), ComparisonStore(engine)
+    try:
+        held: dict[str, Mapping[str, Held]] = {}
+        for wallet in await store.wallets():
+            try:
+                since = int(wallet.followed_at.timestamp())
+                listing = await api.positions(wallet.wallet, closed_since=since)
+            except Unavailable:
+                continue
+            if not listing.unreadable:
+                held[wallet.wallet] = held_of(listing.rows)
+        view = await store.view(held, datetime.now(UTC) - UNDER_WAY)
+    finally:
+        await gateway.close()
+        await bucket.close()
+        await engine.dispose()
+    return compare(
+        view.wallets,
+        view.shadows,
+        held,
+        later=view.later,
+        last=view.last,
+        resolved=view.resolved,
+        busy=view.busy,
+        lag=ACTIVITY_LAG,
     )

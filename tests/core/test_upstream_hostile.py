@@ -177,7 +177,7 @@ def inside(found: object) -> None:  # noqa: C901  one case a decoder
             assert 0 < sum(found.payouts_micros) <= MICROS
             assert len(found.source) <= 20
         case PositionRow():
-            assert found.price_micros <= MICROS
+            assert found.price_micros is None or found.price_micros <= MICROS
         case (str() as token, int() as price):
             assert token.isdigit()
             assert 0 <= price <= MICROS

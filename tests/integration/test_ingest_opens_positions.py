@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from services.cli.stack.ports import free_port
 from services.ingest import app as ingest
-from services.ingest.commands import follow, unfollow
+from services.ingest.commands import follow, request_reconcile, unfollow
 from services.ingest.settings import Settings as IngestSettings
 from services.ledger import app as ledger
 from services.ledger.commands import verify
@@ -72,7 +72,7 @@ def fills(token: str, condition: str, start: int, *plan: tuple[int, str, float, 
 
 
 def conversion(number: int, at_ms: int, condition: str, size: float, cash: float = 0.0) -> dict[str, Any]:
-    blank = {"type": "CONVERSION", "token_id": "", "side": "", "price": 0}
+    blank: dict[str, Any] = {"type": "CONVERSION", "token_id": "", "side": "", "price": 0}
     return row(number, at_ms, condition_id=condition, size=size, usdc_size=cash, **blank)
 
 
@@ -133,7 +133,7 @@ async def until(database: Database, query: str, expected: Any, seconds: float = 
     found: Any = None
     try:
         async with asyncio.timeout(seconds):
-            while (found := (await rows(database, query))[0][0]) != expected:
+            while (found := (await rows(database, query))[0][0]) != expected:  # noqa: ASYNC110  it is in Postgres
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise AssertionError(f"{query}: expected {expected}, still {found}") from None
@@ -187,6 +187,8 @@ async def test_openings_and_a_conversion_are_booked_once_and_settle(
             await until(database, UNPOSTED, 0)
             await check_no_profit(database)
             await sandbox.play()
+        await sandbox_until(lambda: ended(sandbox), 30)
+        await request_reconcile(database.url(), redis_url, hours=1)
         await until(database, ADJUSTED, 1)
         await until(database, OPENED, 2)
         await until(database, UNPOSTED, 0)

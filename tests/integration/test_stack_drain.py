@@ -83,7 +83,8 @@ async def test_an_opening_waits_for_its_shadow_entry(database: Database) -> None
     await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
     await add(
         database, PositionSync, id=uuid4(), kind="OPENING", user_id=user_id, wallet=WALLET, asset_id="1",
-        price_micros=1, share_delta_micros=1, cash_delta_micros=0, ref_id="r", as_of=BEFORE, event_time=BEFORE, detect_time=BEFORE,
+        price_micros=1, share_delta_micros=1, cash_delta_micros=0, ref_id="r", as_of=BEFORE, event_time=BEFORE,
+        detect_time=BEFORE,
     )  # fmt: skip
     assert await waiting(database) == {"openings and adjustments without shadow entries": 1}
 

@@ -23,6 +23,7 @@ from libs.common.upstream.fields import (
     read_amount,
     read_hex_id,
     read_integer,
+    read_price_micros,
     read_seconds,
     read_token,
     read_wallet,

@@ -25,6 +25,7 @@ from services.cli.stack.data_dir import (
 from services.cli.stack.endpoints import Endpoints, endpoints
 from services.cli.stack.places import PostgresPlace, postgres_place
 from services.cli.stack.ports import free_port, is_free
+from services.cli.stack.programs import LIVE_URLS, sandbox_urls
 from services.cli.stack.supervisor import Supervisor
 
 TURN_TIMEOUT_SECONDS = 120.0
@@ -39,6 +40,8 @@ class Session:
     data_dir: DataDir
     database_url: str
     redis_url: str | None
+    data_api_url: str = ""
+    """Where the stack's market tells what wallets hold; empty while the stack is down."""
 
     @property
     def stack_is_up(self) -> bool:
@@ -60,7 +63,8 @@ def session(root: Path | None, *, command: str = "session", require_up: bool = F
         held_by = holder(data_dir)
         if held_by is not None and held_by["command"] == UP:
             _wait_up(data_dir, memory, where, secrets["redis"]["operator"])
-            yield Session(data_dir, where.database_urls["operator"], where.redis_urls["operator"])
+            urls = where.database_urls["operator"], where.redis_urls["operator"]
+            yield Session(data_dir, *urls, data_api_url=_data_api_url(memory))
             return
         if require_up:
             raise CommandError(f"the stack in {data_dir.root} is down: start it with `make up` or `shadowbook up`")
@@ -74,6 +78,11 @@ def session(root: Path | None, *, command: str = "session", require_up: bool = F
         if time.monotonic() > deadline:
             raise InUseError(data_dir.root, held_by)
         time.sleep(TURN_INTERVAL_SECONDS)
+
+
+def _data_api_url(memory: Memory) -> str:
+    live = (memory.market or {}).get("kind") == "live"
+    return (LIVE_URLS if live else sandbox_urls(memory.ports["sandbox"]))["SHADOWBOOK_DATA_API_URL"]
 
 
 def place_of(data_dir: DataDir, memory: Memory) -> PostgresPlace:
