@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from services.cli.stack.ports import free_port
 from services.ingest import app as ingest
-from services.ingest.commands import follow, request_reconcile, unfollow
+from services.ingest.commands import compare_positions, follow, request_reconcile, unfollow
 from services.ingest.settings import Settings as IngestSettings
 from services.ledger import app as ledger
 from services.ledger.commands import verify
@@ -35,7 +35,7 @@ from tests.support.sandbox import until as sandbox_until
 
 pytestmark = pytest.mark.integration
 
-SETTLE_SECONDS = 1.5
+SETTLE_SECONDS = 1.2
 EVENT = {"events": [{"id": "77", "slug": "who-wins", "title": "Who wins?"}], "negRisk": True}
 MARKETS = [market(f"0xc{n}", f"{n}001", f"{n}002", **EVENT) for n in (1, 2, 3)] + [market("0xc9", "9001", "9002")]
 PRICE = {"1001": 0.2, "1002": 0.8, "2001": 0.3, "9001": 0.65, "9002": 0.35}
@@ -80,14 +80,14 @@ ACTIVITY = [
     *fills("9001", "0xc9", 10, (500, "SELL", 40, OTTER), (900, "BUY", 5, HERON), (2600, "BUY", 3, OTTER)),
     *fills("9002", "0xc9", 20, (700, "SELL", 12, HERON), (2200, "BUY", 4, OTTER)),
     row(30, 1_000, type="SPLIT", condition_id="0xc9", token_id="", side="", size=6, usdc_size=6),
-    conversion(40, 6_000, "0xc1", 60),
+    conversion(40, 5_000, "0xc1", 60),
 ]
 WHAT_IS_HELD = {"1002": 40.0, "2001": 60.03, "3001": 60.0, "9001": 40 - 40 + 3 + 6 + 7.5 + 5, "9002": 6 + 4}
 
 
 def write(folder: Path) -> Path:
-    resolved = {"condition_id": "0xc9", "status": "resolved", "payouts": [1_000_000, 0], "_at_ms": START_MS + 9_000}
-    return write_tape(folder, head(10_000), activity=ACTIVITY, markets=MARKETS, positions=HELD, resolutions=[resolved])
+    resolved = {"condition_id": "0xc9", "status": "resolved", "payouts": [1_000_000, 0], "_at_ms": START_MS + 7_000}
+    return write_tape(folder, head(7_500), activity=ACTIVITY, markets=MARKETS, positions=HELD, resolutions=[resolved])
 
 
 @asynccontextmanager
@@ -220,12 +220,29 @@ async def check_no_profit(database: Database) -> None:
     assert tuple(found) == (0, worth, 0, worth)
 
 
+async def check_comparison(database: Database, redis_url: str, sandbox: RunningSandbox) -> None:
+    """Every position equals the exchange's; one that is off by a micro is named."""
+    found = await compare_positions(database.url(), redis_url, sandbox.data_api_url)
+    assert {each.asset_id: each.verdict for each in found} == dict.fromkeys(("1002", "2001", "9001"), "equal")
+    for step in ("+ 1", "- 1"):
+        async with database.engine().begin() as connection:
+            await connection.execute(
+                text(f"UPDATE position SET share_micros = share_micros {step} WHERE asset_id = '1002'")  # noqa: S608
+            )
+        if step == "+ 1":
+            found = await compare_positions(database.url(), redis_url, sandbox.data_api_url)
+            [off] = [each for each in found if each.verdict != "equal"]
+            assert (off.asset_id, off.difference_micros, off.verdict) == ("1002", 1, "different")
+
+
 async def test_a_wallet_followed_again_is_brought_to_what_it_holds_then(
     database: Database, redis_url: str, tmp_path: Path
 ) -> None:
     async with running_sandbox(tape=write(tmp_path)) as sandbox, services(database, redis_url, sandbox):
         await follow(database.url(), OTTER, "otter")
         await until(database, OPENED, 1)
+        await until(database, UNPOSTED, 0)
+        await check_comparison(database, redis_url, sandbox)
         await unfollow(database.url(), OTTER)
         await sandbox.play()
         await sandbox_until(lambda: ended(sandbox), 30)

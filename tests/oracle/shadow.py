@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tests.oracle.run import Row, Run, Violation
-from tests.oracle.tape import MICROS, Tape
+from tests.oracle.tape import MICROS, Tape, TapeRow
 
 CHECK = "shadow"
 
@@ -24,6 +24,13 @@ def payout_of(tape: Tape, asset_id: str) -> int | None:
     return tape.payouts[market.condition_id][1][market.assets.index(asset_id)]
 
 
+def converted(tape: Tape, row: TapeRow) -> dict[str, int]:
+    """Return what a conversion of one question does: its NO becomes YES of every other question of its event."""
+    market = tape.markets[row.condition_id]
+    others = [each for each in tape.markets.values() if each.event_id == market.event_id and each is not market]
+    return {market.assets[1]: -row.share_micros, **{each.assets[0]: row.share_micros for each in others}}
+
+
 def _before_settlement(tape: Tape) -> tuple[Counter[tuple[str, str]], Counter[str]]:
     shares: Counter[tuple[str, str]] = Counter(tape.openings)
     cash: Counter[str] = Counter()
@@ -33,6 +40,11 @@ def _before_settlement(tape: Tape) -> tuple[Counter[tuple[str, str]], Counter[st
         cash[fill.label] += -fill.cash_micros if bought else fill.cash_micros
     for row in tape.rows:
         market = tape.markets.get(row.condition_id)
+        if row.type == "CONVERSION" and market is not None:
+            for asset, delta in converted(tape, row).items():
+                shares[row.label, asset] += delta
+            cash[row.label] += row.usdc_micros
+            continue
         if row.type not in {"SPLIT", "MERGE"} or market is None:
             continue
         sign = 1 if row.type == "SPLIT" else -1
@@ -110,4 +122,46 @@ def check_shadow_entries_name_events(_tape: Tape, run: Run) -> Iterator[Violatio
             )
 
 
-CHECKS = (check_shadow_positions, check_shadow_cash, check_shadow_entries_name_events)
+def check_openings(tape: Tape, run: Run) -> Iterator[Violation]:
+    """What was held at the start is opened once, exactly, without cash, at the mark its row gives."""
+    found: Counter[tuple[str, str]] = Counter()
+    costs: Counter[tuple[str, str]] = Counter()
+    for row in run["ledger"]:
+        if row["entry_type"] != "OPENING":
+            continue
+        place = row["user_label"], row["asset_id"]
+        found[place] += row["share_delta_micros"]
+        costs[place] += row["cost_micros"] or 0
+        if row["scope"] != "SHADOW_USER" or row["cash_delta_micros"]:
+            yield Violation(CHECK, f"opening {place}", f"in {row['scope']} with cash {row['cash_delta_micros']}")
+    for place in sorted(tape.openings.keys() | found.keys()):
+        expected = tape.openings[place], tape.opening_costs[place]
+        if expected != (found[place], costs[place]):
+            message = f"held {expected[0]} worth {expected[1]}, opened {found[place]} worth {costs[place]}"
+            yield Violation(CHECK, f"opening {place}", message)
+
+
+def check_adjustments(tape: Tape, run: Run) -> Iterator[Violation]:
+    """Each conversion is adjusted under its own event: the tokens it turns into each other, and its cash."""
+    refs = {row["id"]: row for row in run["events"] if row["kind"] == "CONVERSION"}
+    posted: dict[str, dict[str, int]] = {}
+    cash: Counter[str] = Counter()
+    for row in run["ledger"]:
+        if row["entry_type"] == "ADJUSTMENT":
+            posted.setdefault(row["ref_id"], {})[row["asset_id"]] = row["share_delta_micros"]
+            cash[row["ref_id"]] += row["cash_delta_micros"]
+    by_tx = {row.tx_hash: row for row in tape.rows if row.type == "CONVERSION" and row.condition_id in tape.markets}
+    for ref in sorted(refs.keys() | posted.keys()):
+        row = by_tx.get(refs[ref]["tx_hash"]) if ref in refs else None
+        if row is None:
+            if ref in posted:
+                yield Violation(CHECK, f"adjustment {ref}", "of no conversion on the tape")
+            continue
+        expected = converted(tape, row), row.usdc_micros
+        if (posted.get(ref), cash[ref]) != expected:
+            yield Violation(CHECK, f"adjustment {ref}", f"expected {expected}, posted {posted.get(ref)}, {cash[ref]}")
+
+
+CHECKS = (
+    check_shadow_positions, check_shadow_cash, check_shadow_entries_name_events, check_openings, check_adjustments,
+)  # fmt: skip

@@ -89,6 +89,7 @@ class TapeMarket:
     fee_rate: Fraction
     fee_exponent: int
     states: list[MarketState]
+    event_id: str = ""
 
 
 @dataclass
@@ -107,6 +108,7 @@ class Tape:
     markets: dict[str, TapeMarket] = field(default_factory=dict)
     payouts: dict[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
     openings: Counter[tuple[str, str]] = field(default_factory=Counter)
+    opening_costs: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def market_of(self, asset_id: str) -> TapeMarket | None:
         """Return the market a token belongs to."""
@@ -252,7 +254,9 @@ def _read_markets(tape: Tape, folder: Path) -> None:
         known = tape.markets.get(condition)
         states = [*(known.states if known else []), state]
         exponent = int(schedule.get("exponent", 1))
-        tape.markets[condition] = TapeMarket(condition, tuple(str(each) for each in ids), rate, exponent, states)
+        event = next((str(each.get("id") or "") for each in row.get("events") or ()), "")
+        assets = tuple(str(each) for each in ids)
+        tape.markets[condition] = TapeMarket(condition, assets, rate, exponent, states, event)
 
 
 def read_tape(folder: Path) -> Tape:
@@ -271,5 +275,7 @@ def read_tape(folder: Path) -> Tape:
     for row in json_lines(folder / "positions.jsonl"):
         wallet = str(row["proxy_wallet"]).lower()
         if wallet in labels:
-            tape.openings[labels[wallet], str(row["token_id"])] += exact_micros(row["current_size"])
+            place, shares = (labels[wallet], str(row["token_id"])), exact_micros(row["current_size"])
+            tape.openings[place] += shares
+            tape.opening_costs[place] += shares * exact_micros(row.get("current_price") or 0) // MICROS
     return tape

@@ -66,6 +66,10 @@ MARKETS: Final = (
     MarketPlan(4, Decimal(0), Decimal("0.80"), CENT, Decimal(6), one_sided=True),
 )
 
+CONVERTED: Final = tuple(MarketPlan(number, Decimal(0), Decimal("0.3"), CENT, Decimal(100)) for number in (5, 6, 7))
+"""Questions of one negative-risk event; nobody trades them."""
+EVENT_ID: Final = "4711"
+
 
 @dataclass
 class TapeBuilder:
@@ -233,9 +237,39 @@ def _add_oddities(tape: TapeBuilder) -> None:
     tape.row("TRADE", third, 32_000, size=Decimal(10), usdc_size=Decimal(5), price=Decimal("0.5"), **combo)
 
 
+def _add_held(tape: TapeBuilder) -> list[dict[str, Any]]:
+    """Return what is held at the start: tokens that are traded, resolve, are converted, or are left alone."""
+    first, second, third = (wallet for _, wallet in tape.wallets)
+    plan = [
+        (first, MARKETS[0], 0, Decimal("120.5"), Decimal("0.55")),
+        (first, MARKETS[0], 1, Decimal("0.04"), Decimal("0.45")),
+        (second, MARKETS[1], 1, Decimal("77.77"), Decimal("0.7")),
+        (third, MARKETS[2], 0, Decimal(1000), Decimal("0.7123")),
+        (third, CONVERTED[0], 1, Decimal(300), Decimal("0.81")),
+        (second, CONVERTED[2], 0, Decimal("5.000001"), Decimal(1) / 4),
+    ]
+    rows = []
+    for wallet, market, outcome, size, price in plan:
+        tape.held[wallet, market.tokens[outcome]] = size
+        rows.append(
+            {
+                "proxy_wallet": wallet,
+                "token_id": market.tokens[outcome],
+                "condition_id": market.condition_id,
+                "current_size": size,
+                "current_price": price,
+                "event_id": EVENT_ID if market in CONVERTED else str(market.number),
+                "archived": size < 1,
+                "last_event_at": START_MS // 1000 - 86_400,
+            }
+        )
+    tape.row("CONVERSION", third, 40_000, condition_id=CONVERTED[0].condition_id, size=Decimal(120))
+    return rows
+
+
 def _markets() -> list[dict[str, Any]]:
     lines = []
-    for market in MARKETS:
+    for market in (*MARKETS, *CONVERTED):
         line: dict[str, Any] = {
             "id": str(market.number),
             "question": f"Market {market.number}?",
@@ -257,6 +291,8 @@ def _markets() -> list[dict[str, Any]]:
             "umaResolutionStatuses": "[]",
             "version": "v1",
         }
+        if market in CONVERTED:
+            line |= {"negRisk": True, "events": [{"id": EVENT_ID, "slug": "who-wins", "title": "Who wins?"}]}
         if market.rate:
             line["feeSchedule"] = {"rate": market.rate, "exponent": 1, "takerOnly": True, "rebateRate": Decimal("0.2")}
         lines.append(line)
@@ -288,6 +324,7 @@ def write_tape(folder: Path, *, seed: int = 7) -> Path:
     random = Random(seed)  # noqa: S311  a tape wants the same dice every time
     tape = TapeBuilder(random, [(label, f"0x{random.getrandbits(160):040x}") for label in ("ann", "ben", "cleo")])
     _add_books(tape)
+    held = _add_held(tape)
     _add_trading(tape)
     _add_oddities(tape)
     folder.mkdir(parents=True, exist_ok=True)
@@ -304,6 +341,7 @@ def write_tape(folder: Path, *, seed: int = 7) -> Path:
         "books.jsonl": tape.books,
         "markets.jsonl": _markets(),
         "resolutions.jsonl": _resolutions(),
+        "positions.jsonl": held,
     }
     for name, lines in files.items():
         text = "".join(json.dumps(line, default=float) + "\n" for line in lines)

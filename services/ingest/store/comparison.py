@@ -53,7 +53,8 @@ SELECT u.asset_id,
     WHERE e.user_id = :user AND e.wallet = :wallet AND e.condition_id = u.condition_id AND u.condition_id <> ''
       AND e.booked AND e.kind IN ('SPLIT', 'MERGE') AND e.event_time > u.until), 0)
   + coalesce((SELECT sum(share_delta_micros) FROM position_sync s
-    WHERE s.user_id = :user AND s.wallet = :wallet AND s.asset_id = u.asset_id AND s.event_time > u.until), 0) AS shares
+    WHERE s.user_id = :user AND s.wallet = :wallet AND s.asset_id = u.asset_id AND s.kind = 'ADJUSTMENT'
+      AND s.event_time > u.until), 0) AS shares
 FROM unnest(CAST(:assets AS text[]), CAST(:conditions AS text[]), CAST(:until AS timestamptz[]))
   AS u (asset_id, condition_id, until)
 """)
