@@ -28,6 +28,7 @@ _KNOWN: Final = text(
     """
     SELECT id FROM trade_event WHERE id = ANY(:ids)
     UNION ALL SELECT id FROM activity_event WHERE id = ANY(:ids)
+    UNION ALL SELECT id FROM position_sync WHERE id = ANY(:ids)
     """
 ).bindparams(bindparam("ids", type_=ARRAY(PG_UUID)))
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import insert, text
 
 from libs.common.db.engine import transaction
-from libs.common.db.tables.events import ActivityEvent, TradeEvent
+from libs.common.db.tables.events import ActivityEvent, PositionSync, TradeEvent
 from libs.common.db.tables.users import FollowedUser
 from libs.common.domain.kinds import GroupKind
 from services.grouper.core import Key
@@ -135,3 +135,15 @@ async def test_stragglers_are_found_until_they_are_given_up_on(database: Databas
             {"subject": str(event.event_id)},
         )
     assert await store.stragglers(START - WINDOW, START + WINDOW, 10) == []
+
+
+async def test_openings_and_adjustments_are_known_though_they_are_never_grouped(database: Database) -> None:
+    await given_events(database)
+    store, opened = GroupStore(database.engine("grouper")), uuid4()
+    async with transaction(database.engine()) as connection:
+        user = await connection.scalar(text("SELECT id FROM followed_user"))
+        times = dict.fromkeys(("as_of", "event_time", "detect_time"), datetime(2026, 9, 28, tzinfo=UTC))
+        amounts = {"share_delta_micros": 1, "cash_delta_micros": 0, "price_micros": 1}
+        row = {"id": opened, "kind": "OPENING", "user_id": user, "wallet": "0x1", "asset_id": "1", "ref_id": "r"}
+        await connection.execute(insert(PositionSync), [row | amounts | times])
+    assert await store.known([opened, uuid4()]) == {opened}

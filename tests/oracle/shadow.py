@@ -152,12 +152,12 @@ def check_adjustments(tape: Tape, run: Run) -> Iterator[Violation]:
             cash[row["ref_id"]] += row["cash_delta_micros"]
     by_tx = {row.tx_hash: row for row in tape.rows if row.type == "CONVERSION" and row.condition_id in tape.markets}
     for ref in sorted(refs.keys() | posted.keys()):
-        row = by_tx.get(refs[ref]["tx_hash"]) if ref in refs else None
-        if row is None:
+        told = by_tx.get(refs[ref]["tx_hash"]) if ref in refs else None
+        if told is None:
             if ref in posted:
                 yield Violation(CHECK, f"adjustment {ref}", "of no conversion on the tape")
             continue
-        expected = converted(tape, row), row.usdc_micros
+        expected = converted(tape, told), told.usdc_micros
         if (posted.get(ref), cash[ref]) != expected:
             yield Violation(CHECK, f"adjustment {ref}", f"expected {expected}, posted {posted.get(ref)}, {cash[ref]}")
 

@@ -172,7 +172,7 @@ WITH posted AS (
   SELECT user_id, ref_id, entry_type, asset_id, share_delta_micros AS shares, cash_delta_micros AS cash
   FROM ledger_entry WHERE scope = 'SHADOW_USER' AND entry_type IN ('OPENING', 'ADJUSTMENT')
 )
-SELECT coalesce(s.kind, p.entry_type) || ' ' || coalesce(s.ref_id, p.ref_id) || ', asset '
+SELECT coalesce(s.kind, p.entry_type) || ' of ref ' || coalesce(s.ref_id, p.ref_id) || ', asset '
        || coalesce(s.asset_id, p.asset_id) || ': recorded ' || coalesce(s.share_delta_micros::text, 'no')
        || ' shares for ' || coalesce(s.cash_delta_micros::text, 'no') || ' cash, posted '
        || coalesce(p.shares::text, 'none') || ' for ' || coalesce(p.cash::text, 'none')
