@@ -108,11 +108,16 @@ class Intake:
     async def _record_through_outages(self, logs: Sequence[LogSighting]) -> None:
         while True:
             try:
-                self._take_in(await self._log_store.record(logs))
+                recorded = await self._log_store.record(logs)
             except Unavailable as error:
                 _log.warning("logs_wait", logs=len(logs), error=str(error)[:200])
                 await asyncio.sleep(OUTAGE_RETRY_SECONDS)
             else:
+                # Also what another replica took back: its rows are to be looked at again here, too.
+                for log in logs:
+                    if log.removed:
+                        self._shown.forget((log.key.wallet, log.key.tx_hash))
+                self._take_in(recorded)
                 return
 
     async def record_listing(self, listing: ActivityListing, follow: Follow) -> Taken:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from libs.common.domain.kinds import EventStatus, Role, Side, Source
 from libs.common.domain.money import within_tolerance
-from services.ingest.core.fills import Fill, FillChanges, Transaction
+from services.ingest.core.fills import Fill, FillChanges
+from services.ingest.core.matching import Transaction
 from services.ingest.core.sightings import FillKey, LogSighting, RowSighting, cash_of
 
 USER = UUID(int=1)
@@ -71,7 +72,7 @@ def fold(*steps: LogSighting | list[RowSighting]) -> tuple[list[Fill], list[Fill
                 alike.setdefault(each.key, []).append(each)
             for rows in alike.values():
                 transaction.see_rows(rows)
-        changed = transaction.changes
+        changed = transaction.changes()
         known |= {fill.id: fill for fill in changed.created} | changed.changed
         changes.append(changed)
     return list(known.values()), changes
@@ -123,6 +124,9 @@ def test_a_log_that_contradicts_its_row_is_flagged_and_changes_no_amount() -> No
     assert fill.mismatch == {
         "recorded_cash_micros": 5_000_000,
         "reported_cash_micros": 5_000_012,
+        "reported_notional_micros": 5_000_012,
+        "reported_fee_micros": 0,
+        "reported_price_micros": 500_000,
         "reported_by": "CHAIN",
     }
     assert fill.log_index == 3
@@ -182,7 +186,7 @@ def test_a_row_revives_a_reversed_fill_once_the_chain_should_have_spoken() -> No
     assert len(standing(fold(log(3), replace(log(3), removed=True), [elsewhere])[0])) == 1
 
 
-def test_an_index_taken_by_a_reversed_fill_makes_the_next_one_a_further_incarnation() -> None:
+def test_a_reversed_fill_gives_up_its_index_to_one_mined_instead() -> None:
     other = key(asset="8")
     again = replace(log(3, of=other), block_hash=OTHER_BLOCK)
     fills, _ = fold(log(3), [row(of=other)], replace(log(3), removed=True), again)

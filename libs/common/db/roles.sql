@@ -23,7 +23,7 @@ GRANT INSERT ON trade_event, activity_event, event_sighting, position_sync TO sh
 GRANT UPDATE (role, log_index, block_number, block_hash, usdc_notional_micros, fee_micros, price_micros, event_time, status, mismatch)
   ON trade_event TO shadowbook_ingest;
 GRANT UPDATE (status) ON activity_event TO shadowbook_ingest;
-GRANT UPDATE (payload) ON event_sighting TO shadowbook_ingest;
+GRANT UPDATE (event_id, payload) ON event_sighting TO shadowbook_ingest;
 
 -- grouper: groups and members, never changed
 GRANT INSERT ON event_group, event_group_member TO shadowbook_grouper;

@@ -14,7 +14,8 @@ from libs.common.db.engine import transaction
 from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import EventStatus, Role, Side, Source
 from services.ingest.core.activity import Fact, match_facts
-from services.ingest.core.fills import Fill, FillChanges, FillSight, Transaction
+from services.ingest.core.fills import Fill, FillChanges, FillSight
+from services.ingest.core.matching import match_fills
 from services.ingest.core.sightings import FactKey, FactSighting, FillKey, LogSighting, RowSighting
 from services.ingest.reading import Follow
 from services.ingest.store import statements
@@ -98,7 +99,9 @@ class IngestStore:
         return known
 
     async def _write_fills(self, connection: AsyncConnection, changes: FillChanges) -> None:
-        # Reversals first: a re-mined log may take the index of the fill it replaces.
+        # What gives up its log index first: a log paired again, or mined again, may take that of another fill.
+        if changes.released:
+            await connection.execute(statements.RELEASE_INDEXES, {"ids": list(changes.released)})
         if changes.changed:
             await connection.execute(statements.CHANGE_FILLS, columns(changes.changed.values(), CHANGED))
         if changes.created:
@@ -106,6 +109,8 @@ class IngestStore:
             lost = [fill.id for fill in changes.created if fill.id not in written]
             if lost:
                 raise Rejected(f"expected new fills under their lock, found {lost} recorded")
+        for moved in changes.moved:
+            await connection.execute(statements.MOVE_SIGHT, moved._asdict())
         await self._write_sights(connection, changes.sights)
 
     async def _write_facts(self, connection: AsyncConnection, new: Sequence[Fact]) -> None:
@@ -148,33 +153,6 @@ class IngestStore:
         """Store `value` under `key`."""
         async with transaction(self._engine) as connection:
             await save_checkpoint(connection, SERVICE, key, value)
-
-
-def match_fills(
-    known: Mapping[str, Sequence[Fill]], logs: Sequence[LogSighting], rows: Sequence[RowSighting], waiting: set[str]
-) -> FillChanges:
-    """Match every transaction's logs, then its rows; transactions with rows that must wait are added to `waiting`."""
-    transactions: dict[str, Transaction] = {}
-
-    def of(tx_hash: str) -> Transaction:
-        found = transactions.get(tx_hash)
-        if found is None:
-            found = transactions[tx_hash] = Transaction(known.get(tx_hash, ()))
-        return found
-
-    for log in logs:
-        of(log.key.tx_hash).see_log(log)
-    by_key: defaultdict[FillKey, list[RowSighting]] = defaultdict(list)
-    for row in rows:
-        by_key[row.key].append(row)
-    for key, alike in by_key.items():
-        of(key.tx_hash).see_rows(alike)
-    total = FillChanges()
-    for tx_hash, each in transactions.items():
-        total.add(each.changes)
-        if each.changes.waiting:
-            waiting.add(tx_hash)
-    return total
 
 
 def _take_over(recorded: Recorded, changes: FillChanges, *, seen_by_api: bool) -> None:

@@ -87,6 +87,8 @@ INSERT_FILLS: Final = _with_arrays(
     mismatches=_TEXT,
 )
 
+RELEASE_INDEXES: Final = _with_arrays("UPDATE trade_event SET log_index = NULL WHERE id = ANY(:ids)", ids=_UUID)
+
 CHANGE_FILLS: Final = _with_arrays(
     """
     UPDATE trade_event AS t
@@ -154,4 +156,11 @@ INSERT_SIGHTS: Final = _with_arrays(
     shares=_BIG,
     amounts=_BIG,
     payloads=LargeBinary(),
+)
+
+MOVE_SIGHT: Final = text(
+    """
+    UPDATE event_sighting SET event_id = :to
+    WHERE event_id = :event_id AND source = :source AND usdc_micros = :cash_micros
+    """
 )
