@@ -89,7 +89,7 @@ def is_part_of(fills: Sequence[Fill], world: World) -> bool:
     return True
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(told_once_mined())
 def test_any_telling_of_a_transaction_gives_its_fills_once(telling: tuple[World, list[Step], bool]) -> None:
     world, steps, chain_told_all = telling
@@ -118,7 +118,7 @@ def test_any_telling_of_a_transaction_gives_its_fills_once(telling: tuple[World,
             assert shelf.sights[fill.id, Source.CHAIN].cash_micros == log.cash_micros
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(told_with_reorgs())
 def test_any_telling_of_reorganisations_ends_in_what_stands(telling: tuple[World, list[Step]]) -> None:
     world, steps = telling

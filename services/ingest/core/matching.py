@@ -48,10 +48,10 @@ def match_fills(
 
 def _in_order(logs: Sequence[LogSighting]) -> Sequence[LogSighting]:
     """Return a batch with what it takes back first, then the taking back, then what was mined instead."""
-    taken_back = {(log.block_hash, log.log_index) for log in logs if log.removed}
-    if not taken_back:
+    left = {(log.key.tx_hash, log.block_hash) for log in logs if log.removed}
+    if not left:
         return logs
-    return sorted(logs, key=lambda log: 1 if log.removed else 2 * ((log.block_hash, log.log_index) not in taken_back))
+    return sorted(logs, key=lambda log: 1 if log.removed else 2 * ((log.key.tx_hash, log.block_hash) not in left))
 
 
 class Transaction:
@@ -67,56 +67,51 @@ class Transaction:
     def see_log(self, log: LogSighting) -> None:
         """Take in a log: it names one fill, or takes it back."""
         tally = self._tally
-        same = [
-            fill for fill in tally.of(log.key) if fill.log_index == log.log_index and fill.block_hash == log.block_hash
-        ]
-        standing = next((fill for fill in same if fill.stands), None)
+        known = (fill for fill in tally.standing(log.key) if fill.is_at(log.log_index, log.block_hash))
+        standing = next(known, None)
         if standing and log.removed:
             tally.reverse(standing)
         elif standing:
             tally.sight(standing, Source.CHAIN, log)
             tally.confirm(standing)
-        elif not self._is_echo(log):
-            self._see_new_log(log)
-
-    def _see_new_log(self, log: LogSighting) -> None:
-        """Take in a log that no fill stands for."""
-        tally = self._tally
-        elsewhere = [fill for fill in tally.standing(log.key) if fill.block_hash not in (None, log.block_hash)]
-        if log.removed:
-            told = [fill for fill in self._free(log.key) if fill.event_time == log.event_time]
-            fill = None if elsewhere else nearest(told, log.cash_micros)
-            if fill is None:
-                return
-            tally.attach(fill, log)  # only the API told of it; this is the log it was of
-            tally.reverse(fill)
-        else:
-            # A transaction is in one block only: we missed that it left the older one.
+        elif log.removed:
+            self._take_back_unseen(log)
+        elif not self._is_echo(log.block_number, log.block_hash):
+            # A transaction is in one block only: where a fill stands in another one, we missed that it left that.
+            elsewhere = [fill for fill in tally.standing(log.key) if fill.block not in (None, log.block_hash)]
             if replaced := next((fill for fill in elsewhere if fill.logged(log.cash_micros)), None):
                 tally.reverse(replaced)
-            fill = self._place(log)
-        tally.sight(fill, Source.CHAIN, log)
+            tally.sight(self._place(log), Source.CHAIN, log)
 
-    def _is_echo(self, log: LogSighting) -> bool:
-        """Tell whether the transaction is known to have left a log's block, and not to have come back to it."""
-        fills, block = self._tally.fills, log.block_hash
-        same = next((fill for fill in self._tally.of(log.key) if fill.is_at(log.log_index, block)), None)
-        if same and any(fill.stands and fill.ordinal == same.ordinal for fill in self._tally.of(log.key)):
+    def _take_back_unseen(self, log: LogSighting) -> None:
+        """Reverse the fill of which only the API told, and whose log is taken back before it was ever seen."""
+        tally = self._tally
+        if any(fill.is_at(log.log_index, log.block_hash) for fill in tally.of(log.key)) or any(
+            fill.block not in (None, log.block_hash) for fill in tally.fills
+        ):
+            return
+        told = [fill for fill in self._free(log.key) if fill.event_time == log.event_time]
+        if fill := nearest(told, log.cash_micros):
+            tally.attach(fill, log)
+            tally.reverse(fill)
+            tally.sight(fill, Source.CHAIN, log)
+
+    def _is_echo(self, block_number: int, block_hash: str) -> bool:
+        """Tell whether the transaction is known to have left a block, and not to have come back from another one.
+
+        Where it stands in a later block the older one was replaced, even if it was never heard of.
+        """
+        tally = self._tally
+        if any(fill.stands and (fill.block_number or 0) > block_number for fill in tally.fills):
             return True
-        here = [fill.stands for fill in fills if fill.block_hash == block]
-        if not here or any(here):
+        here = [fill for fill in tally.fills if fill.block_hash == block_hash]
+        if not here or any(fill.stands for fill in here):
             return False
-        return any(fill.block for fill in fills) or not self._came_back(block)
-
-    def _came_back(self, block_hash: str) -> bool:
-        """Tell whether the transaction left the block for another one, and that one, too."""
-        for key in {fill.key for fill in self._tally.fills}:
-            for head in self._tally.heads(key):
-                chain = [fill for fill in self._tally.of(key) if fill.ordinal == head.ordinal]
-                left = not head.stands and head.block_hash not in (None, block_hash)
-                if left and any(fill.block_hash == block_hash for fill in chain):
-                    return True
-        return False
+        for fill in here:
+            head = max((each for each in tally.of(fill.key) if each.ordinal == fill.ordinal), key=_incarnation)
+            if not head.stands and head.block_hash not in (None, block_hash):
+                return False
+        return True
 
     def _place(self, log: LogSighting) -> Fill:
         """Give a log to the fill it is of and return that.
@@ -200,6 +195,10 @@ def nearest(fills: Iterable[Fill], cash_micros: int) -> Fill | None:
     """Return the fill that agrees best with a report of this cash, None where none does."""
     agreeing = [fill for fill in fills if fill.agrees(cash_micros)]
     return min(agreeing, key=lambda fill: abs(fill.cash_micros - cash_micros), default=None)
+
+
+def _incarnation(fill: Fill) -> int:
+    return fill.incarnation
 
 
 def _gone(fills: Iterable[Fill], cash_micros: int) -> Fill | None:

@@ -168,9 +168,11 @@ class Tally:
             self._changes.confirmed.append(fill)
 
     def _locate(self, fill: Fill, log: LogSighting) -> None:
-        """Say where a fill stands; a reversed one that bore the index in another block gives it up."""
+        """Say where a fill stands; one that bore the index in another block, which was replaced, gives it up."""
         for other in self.fills:
-            if not other.stands and (other.log_index, other.incarnation) == (log.log_index, fill.incarnation):
+            if other is not fill and (other.log_index, other.incarnation) == (log.log_index, fill.incarnation):
+                if other.stands:
+                    self.reverse(other)
                 self._release_index(other)
         fill.role, fill.log_index = log.role, log.log_index
         fill.block_number, fill.block_hash = log.block_number, log.block_hash
