@@ -63,7 +63,8 @@ def fold(*steps: LogSighting | list[RowSighting]) -> tuple[list[Fill], list[Fill
     known: dict[UUID, Fill] = {}
     changes = []
     for step in steps:
-        transaction = Transaction(replace(fill) for fill in known.values())
+        changed = FillChanges()
+        transaction = Transaction((replace(fill) for fill in known.values()), changed)
         if isinstance(step, LogSighting):
             transaction.see_log(step)
         else:
@@ -72,7 +73,7 @@ def fold(*steps: LogSighting | list[RowSighting]) -> tuple[list[Fill], list[Fill
                 alike.setdefault(each.key, []).append(each)
             for rows in alike.values():
                 transaction.see_rows(rows)
-        changed = transaction.changes()
+        transaction.close()
         known |= {fill.id: fill for fill in changed.created} | changed.changed
         changes.append(changed)
     return list(known.values()), changes
@@ -241,3 +242,54 @@ def test_every_sight_reports_the_cash_of_its_fill(
 def test_the_cash_of_a_row_includes_its_fee() -> None:
     assert row(100, 10).cash_micros == 110
     assert row(100, 10, of=key(side=Side.SELL)).cash_micros == 90
+
+
+def test_a_log_flagged_for_want_of_its_fill_moves_to_it() -> None:
+    fills, changes = fold([row(5_000_000)], log(4, 6_000_000), log(3, 5_000_000))
+    assert {(fill.cash_micros, fill.log_index) for fill in fills} == {(5_000_000, 3), (6_000_000, 4)}
+    assert [len(change.mismatched) for change in changes] == [0, 1, 0]
+    assert not any(fill.mismatch for fill in fills)
+    assert [(moved.source, moved.cash_micros) for moved in changes[2].moved] == [(Source.CHAIN, 6_000_000)]
+    also, _ = fold([row(5_000_000)], log(4, 6_000_000), [row(6_000_000), row(5_000_000)], log(3, 5_000_000))
+    assert {(fill.cash_micros, fill.log_index) for fill in also} == {(5_000_000, 3), (6_000_000, 4)}
+
+
+def test_a_row_flagged_for_want_of_its_fill_is_explained_by_a_log() -> None:
+    fills, changes = fold(log(3, 5_000_000), [row(6_000_000)], log(4, 6_000_000))
+    assert [bool(change.mismatched) for change in changes] == [False, True, False]
+    assert not any(fill.mismatch for fill in fills)
+    assert Counter(fill.cash_micros for fill in fills) == Counter([5_000_000, 6_000_000])
+
+
+def test_what_nothing_explains_stays_flagged() -> None:
+    fills, _ = fold([row(5_000_000), row(6_000_000)], log(4, 7_000_000), log(3, 5_000_000))
+    assert {(fill.cash_micros, fill.log_index, bool(fill.mismatch)) for fill in fills} == {
+        (5_000_000, 3, False),
+        (6_000_000, 4, True),
+    }
+
+
+def test_taking_back_a_log_never_seen_reverses_the_fill_the_api_told_of() -> None:
+    fills, _ = fold([row()], replace(log(3), removed=True))
+    assert [fill.status for fill in fills] == [EventStatus.REVERSED]
+    again = replace(log(3), block_hash=OTHER_BLOCK, block_number=101)
+    assert [fill.incarnation for fill in standing(fold([row()], replace(log(3), removed=True), again)[0])] == [1]
+
+
+def test_an_echo_after_the_taking_back_revives_nothing() -> None:
+    fills, _ = fold(log(3), replace(log(3), removed=True), log(3))
+    assert standing(fills) == []
+
+
+def test_a_log_of_an_older_block_that_was_never_heard_of_is_an_echo() -> None:
+    newer = replace(log(3), block_hash=OTHER_BLOCK, block_number=101)
+    assert [fill.block_hash for fill in fold(newer, log(3))[0]] == [OTHER_BLOCK]
+
+
+def test_a_fill_mined_again_keeps_its_chain_by_its_cash() -> None:
+    again = [replace(log(index, cash), block_hash=OTHER_BLOCK, block_number=101) for index, cash in ((8, 6), (9, 5))]
+    removed = [replace(log(index, cash), removed=True) for index, cash in ((3, 5), (4, 6))]
+    wide = [replace(each, notional_micros=each.notional_micros * 1_000_000) for each in (*removed, *again)]
+    fills, _ = fold(log(3, 5_000_000), log(4, 6_000_000), *wide)
+    chains = {(fill.ordinal, fill.incarnation): fill.cash_micros for fill in fills}
+    assert chains == {(0, 0): 5_000_000, (0, 1): 5_000_000, (1, 0): 6_000_000, (1, 1): 6_000_000}

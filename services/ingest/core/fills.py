@@ -120,16 +120,3 @@ class FillChanges:
     """Recorded fills that give up their log index, so that another may take it."""
     waiting: int = 0
     """Rows that show a fill just reversed: the chain is expected to say what became of it."""
-
-    def add(self, other: "FillChanges") -> None:
-        """Take over another transaction's changes."""
-        self.created += other.created
-        self.changed |= other.changed
-        self.reversed += other.reversed
-        self.restated += other.restated
-        self.mismatched += other.mismatched
-        self.confirmed += other.confirmed
-        self.sights += other.sights
-        self.moved += other.moved
-        self.released |= other.released
-        self.waiting += other.waiting

@@ -23,11 +23,12 @@ def match_fills(
     listing.
     """
     transactions: dict[str, Transaction] = {}
+    total = FillChanges()
 
     def of(tx_hash: str) -> Transaction:
         found = transactions.get(tx_hash)
         if found is None:
-            found = transactions[tx_hash] = Transaction(known.get(tx_hash, ()))
+            found = transactions[tx_hash] = Transaction(known.get(tx_hash, ()), total)
         return found
 
     for log in _in_order(logs):
@@ -37,11 +38,8 @@ def match_fills(
         by_key[row.key].append(row)
     for key, alike in by_key.items():
         of(key.tx_hash).see_rows(alike)
-    total = FillChanges()
     for tx_hash, each in transactions.items():
-        changes = each.changes()
-        total.add(changes)
-        if changes.waiting:
+        if each.close():
             waiting.add(tx_hash)
     return total
 
@@ -57,12 +55,13 @@ def _in_order(logs: Sequence[LogSighting]) -> Sequence[LogSighting]:
 class Transaction:
     """The fills of one transaction, taking in one sighting after the other."""
 
-    def __init__(self, known: Iterable[Fill]) -> None:
-        self._tally = Tally(known)
+    def __init__(self, known: Iterable[Fill], changes: FillChanges) -> None:
+        self._tally = Tally(sorted(known, key=lambda each: (each.ordinal, each.incarnation)), changes)
 
-    def changes(self) -> FillChanges:
-        """Return what all sightings so far changed, and what they only confirmed."""
-        return self._tally.changes()
+    def close(self) -> bool:
+        """Complete `changes` with what all sightings came to; tell whether a row has to wait."""
+        self._tally.close()
+        return self._tally.waiting > 0
 
     def see_log(self, log: LogSighting) -> None:
         """Take in a log: it names one fill, or takes it back."""

@@ -12,25 +12,24 @@ from services.ingest.core.sightings import FillKey, LogSighting, RowSighting
 
 
 class Tally:
-    """The fills of one transaction, known and new; every change of one goes through here and is noted."""
+    """The fills of one transaction, known (by ordinal and incarnation) and new; every change of one is noted."""
 
-    def __init__(self, known: Iterable[Fill]) -> None:
+    def __init__(self, known: Iterable[Fill], changes: FillChanges) -> None:
         self.fills: list[Fill] = []
         self.waiting = 0
         self._by_key: dict[FillKey, list[Fill]] = {}
         self._new: set[UUID] = set()
-        self._changes = FillChanges()
+        self._changes = changes
         self._flagged: dict[UUID, Fill] = {}
         self._sights: dict[tuple[UUID, Source], FillSight] = {}
-        for fill in sorted(known, key=lambda each: (each.ordinal, each.incarnation)):
+        for fill in known:
             self._keep(fill)
 
-    def changes(self) -> FillChanges:
-        """Return everything that was changed and confirmed so far."""
-        self._changes.sights = list(self._sights.values())
-        self._changes.mismatched = list(self._flagged.values())
-        self._changes.waiting = self.waiting
-        return self._changes
+    def close(self) -> None:
+        """Note what is known only when all sightings are taken in: the sights, and what is flagged after all."""
+        self._changes.sights += self._sights.values()
+        self._changes.mismatched += self._flagged.values()
+        self._changes.waiting += self.waiting
 
     def of(self, key: FillKey) -> list[Fill]:
         """Return all fills of a key."""
@@ -159,7 +158,7 @@ class Tally:
         """Give a sight that reported this cash to another fill: one not kept yet, or else the one kept."""
         if sight:
             self._sights.setdefault((taker.id, source), replace(sight, event_id=taker.id))
-        elif giver.id not in self._new:
+        if giver.id not in self._new:
             self._changes.moved.append(Moved(giver.id, taker.id, source, cash_micros))
 
     def confirm(self, fill: Fill) -> None:
