@@ -293,3 +293,11 @@ def test_a_fill_mined_again_keeps_its_chain_by_its_cash() -> None:
     fills, _ = fold(log(3, 5_000_000), log(4, 6_000_000), *wide)
     chains = {(fill.ordinal, fill.incarnation): fill.cash_micros for fill in fills}
     assert chains == {(0, 0): 5_000_000, (0, 1): 5_000_000, (1, 0): 6_000_000, (1, 1): 6_000_000}
+
+
+def test_a_row_shown_again_is_flagged_on_one_fill_only() -> None:
+    twins = (log(1), log(2), [row(6_000_000)], [row(6_000_000), row()])
+    assert sum(fill.mismatch is not None for fill in fold(*twins)[0]) == 1
+    assert not any(fill.mismatch for fill in fold(*twins, log(0, 6_000_000))[0])
+    both = fold(log(1), log(2), [row(6_000_000), row(6_000_000)])[0]
+    assert all(fill.mismatch for fill in both)

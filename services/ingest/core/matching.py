@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from libs.common.domain.kinds import Source
+from libs.common.domain.money import within_tolerance
 from services.ingest.core.fills import Fill, FillChanges
 from services.ingest.core.sightings import FillKey, LogSighting, RowSighting
 from services.ingest.core.tally import Tally
@@ -149,10 +150,16 @@ class Transaction:
         surplus = max(0, len(left) - len(unpaired))
         for row in left[:surplus]:
             self._see_extra_row(row, gone)
-        for row, fill in zip(left[surplus:], unpaired, strict=False):
-            if _gone(gone, row.cash_micros):
-                tally.waiting += 1  # one of a fill that was taken back, not of this one
+        flagged = [fill for fill in heads if fill.stands and fill.contradicted_by(Source.DATA_API)]
+        for row in left[surplus:]:
+            told = next((fill for fill in flagged if _near(_reported(fill), row)), None)
+            if told:
+                flagged.remove(told)  # it was flagged before, and the fill it was flagged on is paired now
+            elif _gone(gone, row.cash_micros):
+                tally.waiting += 1  # one of a fill that was taken back, not of one that stands
             else:
+                fill = min(unpaired, key=lambda each: each.mismatch is not None)
+                unpaired.remove(fill)
                 tally.flag(fill, Source.DATA_API, row)
                 tally.sight(fill, Source.DATA_API, row)
                 tally.confirm(fill)
@@ -162,8 +169,9 @@ class Transaction:
         tally = self._tally
         before = _gone(gone, row.cash_micros)
         doubtful = before is not None or not any(fill.stands for fill in tally.fills)
-        left = {fill.event_time for fill in tally.fills if not fill.stands}
-        if doubtful and row.event_time in left and row.seen_at - row.event_time < RESURRECTION_AFTER:
+        left = max((fill.event_time for fill in tally.fills if not fill.stands), default=None)
+        early = row.seen_at - row.event_time < RESURRECTION_AFTER
+        if doubtful and left and row.event_time <= left and early:
             tally.waiting += 1
             return
         if before:
@@ -210,6 +218,10 @@ def _reported(fill: Fill) -> int:
     """Return the cash that contradicts a flagged fill."""
     assert fill.mismatch is not None  # noqa: S101  a bug, not input
     return int(fill.mismatch["reported_cash_micros"])
+
+
+def _near(cash_micros: int, row: RowSighting) -> bool:
+    return within_tolerance(cash_micros, row.cash_micros, row.key.share_micros)
 
 
 def _pair(
