@@ -26,6 +26,7 @@ MODULES: Final = {
     "backfill": "services.cli.backfill",
     "export": "services.cli.export",
     "verify": "services.cli.verify",
+    "coverage": "services.cli.coverage",
     "dlq": "services.cli.dlq",
     "probe": "services.cli.probe",
 }

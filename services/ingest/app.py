@@ -21,6 +21,7 @@ from libs.common.upstream.gamma import GammaClient
 from libs.common.upstream.gateway import Gateway
 from services.ingest.announce import Announcer
 from services.ingest.backfill import Backfiller
+from services.ingest.contact import ChainContact, PollContact, take_leave
 from services.ingest.core.positions import Sync
 from services.ingest.core.sightings import POSITION_TYPES
 from services.ingest.feed import Feed
@@ -29,9 +30,18 @@ from services.ingest.intake import Intake
 from services.ingest.markets import Markets
 from services.ingest.poller import Poller
 from services.ingest.positions import Positions, sync_message
+from services.ingest.retention import Retention
 from services.ingest.roster import Roster
 from services.ingest.settings import Settings
-from services.ingest.store import SERVICE, IngestStore, MarketStore, PositionStore, Recorded, TurnStore
+from services.ingest.store import (
+    SERVICE,
+    ContactStore,
+    IngestStore,
+    MarketStore,
+    PositionStore,
+    Recorded,
+    TurnStore,
+)
 
 POLL_SILENCE_SECONDS: Final = 150.0
 RECONCILE_SECONDS_MAX: Final = 600.0
@@ -58,6 +68,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             for name in ("feed", "poller", "backfiller", "positions", "intake"):
                 tasks[name].cancel()
             await parts.announcer.flush(FLUSH_SECONDS)
+            await take_leave(parts.chain_contact, parts.poll_contact, parts.roster.follows.keys())
             await frame.bus.stop()
             for task in tasks.values():
                 task.cancel()
@@ -85,9 +96,13 @@ class _Parts:
         )
         self.announcer = Announcer(self._publish, self._markets.condition_of, _now)
         self._intake = Intake(store, self._committed, _now, self._markets.hint, IngestStore(self._hot))
+        records = ContactStore(frame.engine, settings.instance)
+        self.chain_contact, self.poll_contact = ChainContact(records, _now), PollContact(records, _now)
         api, turns = DataApiClient(self._data), TurnStore(frame.engine, settings.instance)
-        self._poller = Poller(api, self._intake, turns, self.roster, at_once=settings.polls_at_once_max)
-        self._backfiller = Backfiller(api, self._intake, turns, self.roster)
+        self._poller = Poller(
+            api, self._intake, turns, self.roster, at_once=settings.polls_at_once_max, contact=self.poll_contact
+        )
+        self._backfiller = Backfiller(api, self._intake, turns, self.roster, contact=self.poll_contact)
         self._positions = Positions(
             api,
             PositionStore(frame.engine),
@@ -95,6 +110,7 @@ class _Parts:
             self._synced,
             settle_seconds=settings.positions_settle_seconds,
         )
+        self._retention = Retention(store, _now)
         self._feed = Feed(
             settings,
             self.roster,
@@ -103,6 +119,7 @@ class _Parts:
             frame.health,
             self._bucket,
             self._poller.reach_back_after_reconnect,
+            self.chain_contact,
         )
         handler = on_reconcile_requested(self._poller, self._backfiller)
         frame.bus.consume(RECONCILE_REQUESTED, SERVICE, handler, batch_max=20, timeout_seconds=RECONCILE_SECONDS_MAX)
@@ -120,6 +137,7 @@ class _Parts:
             "backfiller": self._backfiller.run(),
             "positions": self._positions.run(),
             "feed": self._feed.run(),
+            "retention": self._retention.run(),
             "bus": self._frame.bus.start(),
         }
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from libs.common.domain.errors import Rejected, Unavailable
+from services.ingest.contact import PollContact
 from services.ingest.core.polling import retry_delay
 from services.ingest.roster import Roster
 from services.ingest.walk import Activity, Listings, parts_of
@@ -76,8 +77,10 @@ class Backfiller:
         roster: Roster,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        contact: PollContact | None = None,
     ) -> None:
         self._api = api
+        self._contact = contact
         self._intake = intake
         self._wishes = wishes
         self._roster = roster
@@ -127,6 +130,8 @@ class Backfiller:
                 new += (await self._intake.record_listing(part, follow)).events
                 rows += len(part.rows) + len(part.unreadable)
                 at = last if part.end is None else part.end
+                if self._contact and part.start is not None:
+                    await self._contact.looked_back(wallet, part.start, at, by_hand=True)
                 progress = {"at": at, "rows": rows, "new": new, "error": None}
                 if not await self._wishes.advance_backfill(wallet, asked_at, progress):
                     return  # a wish for more took its place: the next look begins with that

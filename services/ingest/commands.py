@@ -1,6 +1,7 @@
 """What an operator asks of ingest.
 
-Follow a wallet, stop following it, poll it again, read its last hours again, compare what it holds.
+Follow a wallet, stop following it, poll it again, read its last hours again, compare what it holds, prove that nothing
+is missing.
 """
 
 import asyncio
@@ -14,8 +15,11 @@ from urllib.parse import urlsplit
 from libs.common.bus import Bus
 from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import RECONCILE_REQUESTED
+from libs.common.db.coverage import read_coverage
 from libs.common.db.dead_letters import PostgresDeadLetters
 from libs.common.db.engine import make_engine
+from libs.common.domain.coverage import Coverage
+from libs.common.domain.coverage_document import document
 from libs.common.domain.errors import Unavailable
 from libs.common.messages import ReconcileRequested
 from libs.common.upstream.data_api import DataApiClient
@@ -111,6 +115,23 @@ async def unfollow(database_url: str, wallet: str, *, actor: str = "operator") -
         return wallets
     finally:
         await engine.dispose()
+
+
+async def coverage(database_url: str, hours: int, user: str | None = None, *, watching: bool = True) -> Coverage:
+    """Return what proves that no fill of the last `hours` is missing, or shows that one may be.
+
+    With nobody `watching` it ends with the last contact. Raises ValueError for an unknown user, or Unavailable.
+    """
+    engine = make_engine(database_url, application="coverage", pool_size=1)
+    try:
+        return await read_coverage(engine, datetime.now(UTC), hours, user, watching=watching)
+    finally:
+        await engine.dispose()
+
+
+def coverage_document(report: Coverage) -> dict[str, Any]:
+    """Return the report as it is written in JSON."""
+    return document(report)
 
 
 async def request_reconcile(

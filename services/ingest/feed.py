@@ -19,6 +19,7 @@ from libs.common.observability.health import Health
 from libs.common.observability.metrics import UpstreamMetrics
 from libs.common.upstream.json_rpc import open_rpc
 from libs.common.upstream.limits import TokenBucket
+from services.ingest.contact import ChainContact
 from services.ingest.core.silence import Silence
 from services.ingest.life import DoubtedError, Life, Memory, Ties
 from services.ingest.logs import Logs
@@ -45,13 +46,24 @@ class Feed:
         health: Health,
         bucket: TokenBucket,
         reconnected: Callable[[], None],
+        contact: ChainContact,
     ) -> None:
         self._url = settings.rpc_ws_url
         self._health = health
         self._reconnected = reconnected
         self._silence = Silence()
+        self._contact = contact
         self._ties = Ties(
-            settings, roster, roster.watch(), intake, memory, bucket, self._silence, self._subscribed, self._report
+            settings,
+            roster,
+            roster.watch(),
+            intake,
+            memory,
+            bucket,
+            self._silence,
+            contact,
+            self._subscribed,
+            self._report,
         )
         self._jitter = random.Random()  # noqa: S311  spreads reconnects, guards nothing
         self._lives = 0
@@ -84,6 +96,8 @@ class Feed:
             else:
                 failures, why = 1 if time.monotonic() - began > STABLE_SECONDS else failures + 1, "broken"
                 self._report("down", str(cause))
+            if not (isinstance(cause, DoubtedError) and cause.was_only_quiet):
+                await self._contact.lost(str(cause))
             wait = reconnect_seconds(failures) * self._jitter.uniform(0.5, 1.0)
             metrics.WEBSOCKET_RECONNECTS.labels(why).inc()
             _log.warning("websocket_lost", reason=str(cause)[:200], retry_in_seconds=round(wait, 2))

@@ -12,6 +12,7 @@ from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.observability import metrics
 from libs.common.upstream.json_rpc import NodeBusyError, NodeRefusedError, RpcConnection
 from libs.common.upstream.limits import TokenBucket
+from services.ingest.contact import ChainContact
 from services.ingest.core.gaps import OVERLAP_BLOCKS, Gap, Progress, blocks_in, gap_behind
 from services.ingest.core.silence import Doubt, Silence
 from services.ingest.healing import Healer
@@ -50,9 +51,12 @@ class Memory(Protocol):
 class DoubtedError(Unavailable):
     """The socket may have gone silent and is to be replaced."""
 
-    def __init__(self, doubt: Doubt, answered: str) -> None:
+    def __init__(self, doubt: Doubt, block: int | None) -> None:
+        """`block` is what the node answered when it was asked for its latest one; None: it did not answer."""
+        answered = "the node does not answer" if block is None else f"the node is at block {block}"
         super().__init__(f"doubted: {_DOUBTS[doubt]}; {answered}")
         self.doubt = doubt
+        self.was_only_quiet = doubt == "quiet" and block is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Ties:
     memory: Memory
     bucket: TokenBucket
     silence: Silence
+    contact: ChainContact
     subscribed: Callable[[str, int], None]
     report: Callable[[str, str], None]
 
@@ -78,6 +83,7 @@ class Life:
         self._ties = ties
         self._roster = ties.roster
         self._silence = ties.silence
+        self._contact = ties.contact
         self._node = Node(connection, ties.bucket)
         self._subscriptions = Subscriptions(self._node)
         self._reader = LogReader(self._node, ties.roster, ties.intake)
@@ -89,6 +95,7 @@ class Life:
             tasks.create_task(self._listen())
             self._ties.changed.clear()
             await self._subscriptions.follow(self._roster.follows)
+            await self._contact.opened()
             head = await self._node.head()
             self._ties.subscribed(self._size(), head)
             progress = Progress(head)
@@ -100,6 +107,7 @@ class Life:
         # made or given up delivers as well.
         async for _, log in self._connection.notifications():
             self._silence.hear(_seconds())
+            self._contact.delivered()
             await self._reader.take(log)
 
     async def _catch_up(self, progress: Progress, head: int) -> None:
@@ -116,13 +124,17 @@ class Life:
         number = progress.open(gap.first)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_place(progress))
-            await self._heal(progress, sorted(self._roster.follows), gap, number)
+            healed = await self._heal(progress, sorted(self._roster.follows), gap, number)
+            if healed and (since := await self._node.time_of(gap.first)):
+                await self._contact.healed(since)
             self._silence.withheld_seconds = 0.0
 
-    async def _heal(self, progress: Progress, wallets: list[str], gap: Gap, number: int) -> None:
-        """Close a gap; one that the node refuses stays open, so that the place kept never passes it."""
-        if await self._healer.heal(wallets, gap, lambda first: progress.narrow(number, first)):
-            progress.close(number)
+    async def _heal(self, progress: Progress, wallets: list[str], gap: Gap, number: int) -> bool:
+        """Close a gap and return True; one that the node refuses stays open, so that the place kept never passes it."""
+        if not await self._healer.heal(wallets, gap, lambda first: progress.narrow(number, first)):
+            return False
+        progress.close(number)
+        return True
 
     async def _recall(self) -> int | None:
         """Return the place kept; a database that is away is awaited, as what arrives meanwhile awaits it."""
@@ -172,6 +184,7 @@ class Life:
                     if new:
                         tasks.create_task(self._catch_up_with(progress, new))
             await self._doubt()
+            await self._contact.stands()
 
     async def _catch_up_with(self, progress: Progress, wallets: list[str]) -> None:
         """Fetch the logs of wallets just subscribed to since they were followed."""
@@ -195,10 +208,11 @@ class Life:
             return
         self._silence.probe(now)
         try:
-            answered = f"the node is at block {await self._node.probe(PROBE_TIMEOUT_SECONDS)}"
+            block = await self._node.probe(PROBE_TIMEOUT_SECONDS)
         except (Unavailable, Rejected):
-            answered = "the node does not answer"
-        raise DoubtedError(doubt, answered)
+            raise DoubtedError(doubt, None) from None
+        self._contact.answered()
+        raise DoubtedError(doubt, block)
 
     def _size(self) -> str:
         return f"{len(self._subscriptions.wallets)} wallets in {len(self._subscriptions)} subscriptions"

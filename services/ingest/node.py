@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol
 
 from libs.common.domain.errors import Rejected, Unavailable
@@ -80,6 +81,15 @@ class Node:
         except (Unavailable, Rejected):
             self._block_times.pop(block_hash, None)
             raise
+
+    async def time_of(self, number: int) -> datetime | None:
+        """Return the time of a block by its number alone, None where the node does not tell."""
+        try:
+            block = await self.ask("eth_getBlockByNumber", [hex(number), False], budget="rpc_heal")
+            stamp = _number(block.get("timestamp") if isinstance(block, Mapping) else None, "block timestamp")
+            return datetime.fromtimestamp(stamp, UTC)
+        except (Unavailable, Rejected, ValueError, OverflowError, OSError):
+            return None
 
     async def _fetch_time(self, number: int, block_hash: str) -> int:
         async def look() -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import structlog
 
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.observability import metrics
+from services.ingest.contact import PollContact
 from services.ingest.core.polling import (
     INTERVAL_SECONDS,
     POLLS_PER_SECOND_MAX,
@@ -63,6 +64,7 @@ class Poller:
         roster: Roster,
         *,
         at_once: int,
+        contact: PollContact | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,6 +72,7 @@ class Poller:
         self._intake = intake
         self._turns = turns
         self._roster = roster
+        self._contact = contact
         self._now = now
         self._clock = clock
         self._at_once = at_once
@@ -197,6 +200,8 @@ class Poller:
             turn.due = self._clock() + retry_delay(turn.failures, self.interval)
             metrics.POLLS.labels("rejected" if isinstance(error, Rejected) else "unavailable").inc()
             _log.warning("poll_failed", wallet=wallet, failures=turn.failures, error=str(error)[:300])
+            if self._contact:
+                await self._contact.failed(wallet, str(error))
         finally:
             turn.polling = False
             self._polling -= 1
@@ -223,9 +228,14 @@ class Poller:
             await self._turns.end_turn(key)
             metrics.POLLS.labels("elsewhere").inc()
             return max(0.0, age)
+        start = Reach(through, wished).start(int(began.timestamp()), first=first)
         kept: Mapping[str, Any] | None = None
         try:
-            kept = await self._read_all(follow, last, Reach(through, wished).start(int(began.timestamp()), first=first))
+            read = await self._read_all(follow, last, start)
+            if self._contact:
+                by_hand = wished is not None and not alone
+                await self._contact.polled(wallet, start, began, self.interval, by_hand=by_hand)
+            kept = read
         finally:
             await self._turns.end_turn(key, kept)
         if not first and wished is None and through is not None:
@@ -246,6 +256,8 @@ class Poller:
             rows += len(listing.rows) + len(listing.unreadable)
             pages += listing.pages
             if listing.end is not None:
+                if self._contact and listing.start is not None:
+                    await self._contact.looked_back(follow.wallet, listing.start, listing.end)
                 through = listing.end if through is None else max(through, listing.end)
                 await self._turns.remember(key, {**last, "through": through})
                 await self._turns.take_turn(key, TURN_SECONDS)

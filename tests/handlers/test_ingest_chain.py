@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,12 +10,15 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
+from libs.common.domain.contact import LookBack
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.observability.health import Health
 from libs.common.upstream.chain import EXCHANGES, ORDER_FILLED
 from libs.common.upstream.json_rpc import NodeBusyError, NodeRefusedError, RangeTooWideError
 from libs.common.upstream.limits import NoLimit
 from services.ingest import life as lives
+from services.ingest.contact import ChainContact
+from services.ingest.core.contact import Poll
 from services.ingest.core.gaps import Gap
 from services.ingest.core.sightings import LogSighting
 from services.ingest.core.silence import Silence
@@ -27,6 +30,7 @@ from services.ingest.node import Node
 from services.ingest.reading import Follow
 from services.ingest.roster import Roster
 from services.ingest.settings import Settings
+from services.ingest.store.contact import ChainRow
 from services.ingest.subscriptions import Subscriptions
 
 USER = UUID(int=1)
@@ -125,6 +129,8 @@ class FakeConnection:
     def eth_getBlockByNumber(self, number: str, full: bool) -> Any:  # noqa: N802
         if number == "latest":
             return {"number": hex(self.head)}
+        if int(number, 16) not in self.times:
+            return None
         stamp, block_hash = self.times[int(number, 16)].pop(0)
         return {"hash": block_hash, "timestamp": hex(stamp)} if stamp else None
 
@@ -313,6 +319,34 @@ async def test_a_single_block_that_is_too_wide_is_a_refusal() -> None:
     assert (await healing(connection, Gap(900, 1_000)))[0] is False
 
 
+class FakeRecords:
+    """Contact as kept: the last state of each row with the chain, by the time it began, and looks back."""
+
+    def __init__(self) -> None:
+        self.rows: dict[datetime, tuple[datetime, str | None]] = {}
+        self.looks: list[LookBack] = []
+
+    async def keep_chain(self, rows: Sequence[ChainRow], looks: Sequence[LookBack]) -> None:
+        self.rows |= {row.since: (row.through, row.ended_by) for row in rows}
+        self.looks += looks
+
+    async def polled(self, wallet: str, poll: Poll) -> None:
+        raise AssertionError("the chain polls nobody")
+
+    async def looked_back(self, wallet: str, look: LookBack) -> None:
+        raise AssertionError("the chain polls nobody")
+
+    async def poll_failed(self, wallet: str, reason: str) -> None:
+        raise AssertionError("the chain polls nobody")
+
+    async def polls_stop(self, wallets: Collection[str]) -> None:
+        raise AssertionError("the chain polls nobody")
+
+
+def contact_on(records: FakeRecords, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> ChainContact:
+    return ChainContact(records, now)
+
+
 class Stage:
     """A life on fakes."""
 
@@ -324,7 +358,7 @@ class Stage:
         self.changed = roster.watch()
         self.reports: list[tuple[str, str]] = []
         ties = Ties(
-            settings(), roster, self.changed, self.intake, memory, NoLimit(), self.silence,
+            settings(), roster, self.changed, self.intake, memory, NoLimit(), self.silence, contact_on(FakeRecords()),
             lambda detail, block: self.silence.renew(datetime.now(UTC).timestamp()),
             lambda state, detail: self.reports.append((state, detail)),
         )  # fmt: skip
@@ -439,7 +473,7 @@ async def test_a_doubted_socket_is_replaced_at_once_and_a_broken_one_after_a_gro
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert [reconnect_seconds(each) for each in (0, 1, 2, 3, 20)] == [0, 0.5, 1, 2, 30]
-    ends: list[Exception] = [DoubtedError("quiet", "x"), Unavailable("cut"), Unavailable("cut"), Rejected("no")]
+    ends: list[Exception] = [DoubtedError("quiet", 1_000), Unavailable("cut"), Unavailable("cut"), Rejected("no")]
     waits: list[float] = []
 
     async def live(self: Feed, url: str) -> None:
@@ -456,7 +490,8 @@ async def test_a_doubted_socket_is_replaced_at_once_and_a_broken_one_after_a_gro
     monkeypatch.setattr(Feed, "_live", live)
     health = Health("ingest", "ingest-0")
     feed = Feed(
-        settings("ws://x"), await roster_of(1), FakeIntake(), FakeMemory(), health, NoLimit(), lambda: None
+        settings("ws://x"), await roster_of(1), FakeIntake(), FakeMemory(), health, NoLimit(), lambda: None,
+        contact_on(FakeRecords()),
     )  # fmt: skip
     with monkeypatch.context() as patched:
         patched.setattr("services.ingest.feed.asyncio.sleep", sleep)
@@ -469,3 +504,34 @@ async def test_a_doubted_socket_is_replaced_at_once_and_a_broken_one_after_a_gro
         await task
     assert waits[0] == 0
     assert all(most / 2 <= wait <= most for wait, most in zip(waits[1:4], (0.5, 1, 2), strict=True))
+
+
+async def test_contact_goes_on_over_the_replacement_of_a_socket_that_was_only_quiet() -> None:
+    began = datetime(2026, 11, 22, tzinfo=UTC)
+    now = began
+    records = FakeRecords()
+    contact = contact_on(records, lambda: now)
+    await contact.opened()
+    now += timedelta(seconds=60)
+    contact.answered()
+    await contact.stands()
+    now += timedelta(seconds=1)
+    await contact.opened()
+    await contact.healed(began - timedelta(seconds=30))
+    now += timedelta(seconds=9)
+    await contact.stands()
+    assert records.rows == {began: (now, None)}
+    assert [look.span for look in records.looks] == [(began - timedelta(seconds=30), began)]
+
+    now += timedelta(seconds=60)  # this time nobody is up again soon
+    await contact.opened()
+    assert records.rows[began] == (now - timedelta(seconds=60), "replaced, and not up again soon")
+    assert records.rows[now] == (now, None)
+    await contact.lost("doubted: nothing came for a minute; the node does not answer")
+    assert records.rows[now][0] == now
+
+
+def test_only_a_socket_whose_node_answers_was_only_quiet() -> None:
+    assert DoubtedError("quiet", 5).was_only_quiet
+    assert not DoubtedError("quiet", None).was_only_quiet
+    assert not DoubtedError("undelivered", 5).was_only_quiet

@@ -53,6 +53,7 @@ WRITERS = {
     "activity_event": {"ingest"},
     "event_sighting": {"ingest"},
     "position_sync": {"ingest"},
+    "source_contact": {"ingest"},
     "followed_user": {"ingest"},
     "followed_user_proxy_wallet": {"ingest"},
     "market": {"ingest"},

@@ -363,7 +363,7 @@ async def test_the_description_names_every_route_and_fetches_nothing(
     async with door(database, redis_url_for("ui")) as admin:
         page = (await admin.get("/api/docs")).text
         paths = (await admin.get("/api/openapi.json")).json()["paths"]
-    assert set(paths) == {"/api/health", "/api/overview", "/api/control/pause"}
+    assert set(paths) == {"/api/health", "/api/overview", "/api/control/pause", "/api/coverage"}
     assert all(path in page for path in paths)
     assert re.findall(r'(?:src|href)="(?:https?:)?//', page) == []
 

@@ -24,6 +24,8 @@ GRANT UPDATE (role, log_index, block_number, block_hash, usdc_notional_micros, f
   ON trade_event TO shadowbook_ingest;
 GRANT UPDATE (status) ON activity_event TO shadowbook_ingest;
 GRANT UPDATE (event_id, payload) ON event_sighting TO shadowbook_ingest;
+GRANT INSERT ON source_contact TO shadowbook_ingest;
+GRANT UPDATE (through, known_at, patience_seconds, failed, ended_by) ON source_contact TO shadowbook_ingest;
 
 -- grouper: groups and members, never changed
 GRANT INSERT ON event_group, event_group_member TO shadowbook_grouper;

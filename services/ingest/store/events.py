@@ -133,6 +133,11 @@ class IngestStore:
         if sights:
             await connection.execute(statements.INSERT_SIGHTS, columns(sights, SIGHT))
 
+    async def drop_payloads(self, before: datetime, limit: int) -> int:
+        """Forget the raw objects of at most `limit` sightings older than `before`, oldest first; return how many."""
+        async with transaction(self._engine) as connection:
+            return (await connection.execute(statements.DROP_PAYLOADS, {"before": before, "limit": limit})).rowcount
+
     async def follows(self) -> dict[str, Follow]:
         """Return every followed wallet."""
         async with transaction(self._engine) as connection:

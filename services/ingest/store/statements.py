@@ -142,6 +142,15 @@ INSERT_FACTS: Final = _with_arrays(
     booked=Boolean(),
 )
 
+DROP_PAYLOADS: Final = text(
+    """
+    UPDATE event_sighting SET payload = NULL
+    WHERE (event_id, source) IN (
+      SELECT event_id, source FROM event_sighting WHERE payload IS NOT NULL AND seen_at < :before
+      ORDER BY seen_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+    """
+)
+
 INSERT_SIGHTS: Final = _with_arrays(
     """
     INSERT INTO event_sighting (event_id, source, seen_at, share_micros, usdc_micros, payload)

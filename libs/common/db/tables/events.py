@@ -105,13 +105,17 @@ class ActivityEvent(SQLModel, table=True):
 
 
 class EventSighting(SQLModel, table=True):
-    """One source's first sight of one event, with the values it reported and the raw object, zlib-compressed."""
+    """One source's first sight of one event, with the values it reported and the raw object, zlib-compressed.
+
+    The raw object is dropped after 30 days; the row stays.
+    """
 
     __tablename__ = "event_sighting"
+    __table_args__ = (Index("event_sighting_kept", "seen_at", postgresql_where=text("payload IS NOT NULL")),)
 
     event_id: UUID = Field(primary_key=True)
     source: str = Field(primary_key=True, max_length=8)
-    seen_at: datetime = instant(index=True)
+    seen_at: datetime = instant()
     share_micros: int = micros()
     usdc_micros: int = micros()
     payload: bytes | None = Field(default=None, sa_type=LargeBinary)

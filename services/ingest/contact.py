@@ -1,0 +1,161 @@
+"""Keep record of when we were looking, so that "no trade" and "not looking" can be told apart afterwards.
+
+A record is made when a connection stands and every few seconds while it does, and with each poll; a process that is
+killed therefore leaves the truth behind. A database that is away only delays the record.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+import structlog
+
+from libs.common.domain.contact import LookBack, Span, Way
+from libs.common.domain.errors import Unavailable
+from services.ingest.core.contact import CHAIN_PATIENCE, CONFIRM_EVERY, Life, Poll
+from services.ingest.store.contact import ChainRow
+
+UNSAVED_MAX: Final = 1_000
+STOP_SECONDS: Final = 2.0
+STOPPED: Final = "stopped"
+
+_log = structlog.get_logger()
+
+
+class Records(Protocol):
+    """The part of the store that keeps contact."""
+
+    async def polled(self, wallet: str, poll: Poll) -> None:
+        """Note a complete poll."""
+
+    async def looked_back(self, wallet: str, look: LookBack) -> None:
+        """Note a complete listing of the past."""
+
+    async def poll_failed(self, wallet: str, reason: str) -> None:
+        """Count a failed poll."""
+
+    async def polls_stop(self, wallets: Collection[str]) -> None:
+        """Keep why polling is about to end."""
+
+    async def keep_chain(self, rows: Sequence[ChainRow], looks: Sequence[LookBack]) -> None:
+        """Write contact with the chain."""
+
+
+class ChainContact:
+    """Contact of this process with the chain, one life of a connection after the other."""
+
+    def __init__(self, records: Records, now: Callable[[], datetime]) -> None:
+        self._records = records
+        self._now = now
+        self._life: Life | None = None
+        self._row: ChainRow | None = None
+        self._unsaved: list[ChainRow] = []
+        self._looks: list[LookBack] = []
+        self._saved_at: datetime | None = None
+
+    async def opened(self) -> None:
+        """Note that every followed wallet is subscribed to from now on.
+
+        A connection that was only quiet when it was replaced was not lost, and contact goes on: the heal that follows
+        fetches what the moments between brought.
+        """
+        now = self._now()
+        if self._life and self._row:
+            if now - self._life.through <= CHAIN_PATIENCE:
+                await self.stands()
+                return
+            await self.lost("replaced, and not up again soon")
+        self._life = Life.begin(now)
+        self._row = ChainRow(now, now, CHAIN_PATIENCE)
+        await self._save()
+
+    def delivered(self) -> None:
+        """Note that the socket delivered a log."""
+        if self._life:
+            self._life.deliver(self._now())
+
+    def answered(self) -> None:
+        """Note that a socket that was quiet for long answered."""
+        if self._life:
+            self._life.answer(self._now())
+
+    async def stands(self) -> None:
+        """Note that the socket is up; to be called about every second, writes every five."""
+        if self._life is None or self._row is None:
+            return
+        now = self._now()
+        self._life.stand(now)
+        self._row.through = self._life.through
+        if self._saved_at is None or now - self._saved_at >= CONFIRM_EVERY:
+            await self._save()
+
+    async def healed(self, since: datetime) -> None:
+        """Note that all logs from `since` up to the subscription have been fetched and committed."""
+        if self._life and since < self._life.since:
+            self._looks.append(LookBack(Span(since, self._life.since), self._now(), Way.GETLOGS))
+            await self._save()
+
+    async def lost(self, reason: str) -> None:
+        """Note that the connection is gone, and cut back what cannot be believed of it."""
+        if self._life is None or self._row is None:
+            return
+        self._row.through = self._life.believed_through(reason)
+        self._row.patience, self._row.ended_by = timedelta(), reason[:200]
+        self._unsaved.append(self._row)
+        self._life = self._row = None
+        await self._save()
+
+    async def _save(self) -> None:
+        """Write what is new, or keep it for the next time."""
+        rows = [*self._unsaved, *([self._row] if self._row else [])]
+        try:
+            await self._records.keep_chain(rows, self._looks)
+        except Unavailable as error:
+            del self._unsaved[:-UNSAVED_MAX], self._looks[:-UNSAVED_MAX]
+            _log.warning("contact_not_kept", source="CHAIN", error=str(error)[:200])
+            return
+        self._unsaved, self._looks, self._saved_at = [], [], self._now()
+
+
+class PollContact:
+    """Contact with the Data API, wallet by wallet, shared by all replicas."""
+
+    def __init__(self, records: Records, now: Callable[[], datetime]) -> None:
+        self._records = records
+        self._now = now
+
+    async def polled(
+        self, wallet: str, start: int, began: datetime, interval_seconds: float, *, by_hand: bool = False
+    ) -> None:
+        """Note a complete, recorded poll from `start` (epoch seconds) on; raises Unavailable.
+
+        To be called before the poll's checkpoint is kept, which must not be ahead of this.
+        """
+        interval = timedelta(seconds=interval_seconds)
+        since = datetime.fromtimestamp(start, began.tzinfo)
+        await self._records.polled(wallet, Poll(since, began, self._now(), interval, by_hand))
+
+    async def looked_back(self, wallet: str, start: int, end: int, *, by_hand: bool = False) -> None:
+        """Note that what happened from `start` to `end` (epoch seconds) was listed and recorded; raises Unavailable."""
+        span = Span(datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
+        await self._records.looked_back(wallet, LookBack(span, self._now(), Way.BACKFILL if by_hand else Way.POLL))
+
+    async def failed(self, wallet: str, reason: str) -> None:
+        """Count a poll that failed; a database that is away keeps its own silence."""
+        with contextlib.suppress(Unavailable):
+            await self._records.poll_failed(wallet, reason)
+
+    async def stop(self, wallets: Collection[str]) -> None:
+        """Note that this process stops polling."""
+        with contextlib.suppress(Unavailable):
+            await self._records.polls_stop(wallets)
+
+
+async def take_leave(chain: ChainContact, polls: PollContact, wallets: Collection[str]) -> None:
+    """Say that we stop, so that the gap that follows has its reason; at most for two seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STOP_SECONDS):
+            await chain.lost(STOPPED)
+            await polls.stop(wallets)

@@ -1,0 +1,90 @@
+"""What we may claim to have watched: when a poll continues contact, and how far a lost connection is to be believed."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from libs.common.domain.contact import LookBack, Span, Way
+
+TURNS_MISSED: Final = 2
+"""Contact with the API is lost when a wallet went without a complete poll for so many turns."""
+CHAIN_PATIENCE: Final = timedelta(seconds=15)
+"""Contact with the chain is confirmed every few seconds; a process that does not is taken for dead."""
+CONFIRM_EVERY: Final = timedelta(seconds=5)
+PING_UNANSWERED: Final = timedelta(seconds=40)
+"""A connection that answers no ping is noticed this late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """A complete poll: it listed what happened in [start, began) and was recorded at `done`; `by_hand` was asked for.
+
+    `interval` is the time between two polls of one wallet, as stretched as it is now.
+    """
+
+    start: datetime
+    began: datetime
+    done: datetime
+    interval: timedelta
+    by_hand: bool = False
+
+    @property
+    def patience(self) -> timedelta:
+        """Return how long after it the next one must have begun."""
+        return self.interval * TURNS_MISSED
+
+    @property
+    def look(self) -> LookBack:
+        """Return the poll as a look at the past."""
+        way = Way.BACKFILL if self.by_hand else Way.POLL
+        return LookBack(Span(self.start, self.began), self.done, way)
+
+
+def continues(poll: Poll, through: datetime | None, patience: timedelta) -> bool:
+    """Tell whether a poll goes on with the contact known `through` then; else something lies between that is a gap.
+
+    A poll that does not reach back to it never does, however soon it comes.
+    """
+    return through is not None and poll.start <= through and poll.began <= through + patience
+
+
+@dataclass(slots=True)
+class Life:
+    """One subscribed connection to the chain: what it gave to believe in it."""
+
+    since: datetime
+    through: datetime
+    delivered_at: datetime
+    answered_at: datetime
+    believed_at: datetime
+
+    @classmethod
+    def begin(cls, now: datetime) -> "Life":
+        """Return a connection that stands since now."""
+        return cls(now, now, now, now, now)
+
+    def deliver(self, now: datetime) -> None:
+        """Note that a log came."""
+        self.delivered_at = now
+
+    def answer(self, now: datetime) -> None:
+        """Note that it was quiet for long, and answered when asked; believed once it does so twice."""
+        self.believed_at, self.answered_at = self.answered_at, now
+
+    def stand(self, now: datetime) -> None:
+        """Note that it stands."""
+        self.through = max(self.through, now)
+
+    def believed_through(self, reason: str) -> datetime:
+        """Return until when a connection that was lost for `reason` is known to have told everything.
+
+        One that withheld a fill is believed up to the last log it delivered, a silent one up to its last answer.
+        """
+        told = max(self.since, self.delivered_at, self.believed_at)
+        if reason.startswith("doubted") and "not delivered" in reason:
+            return min(told, self.through)
+        if reason.startswith("doubted"):
+            return min(max(told, self.answered_at), self.through)
+        if "ping timeout" in reason:
+            return min(max(told, self.answered_at, self.through - PING_UNANSWERED), self.through)
+        return self.through
