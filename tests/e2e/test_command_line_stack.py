@@ -45,6 +45,17 @@ def assert_nothing_left(data_dir: Path) -> None:
     assert shadowbook("status", "--data-dir", str(data_dir)).code == 3
 
 
+def test_coverage_says_what_was_looked_at_and_refuses_what_it_does_not_know(stack: Up) -> None:
+    outcome = ask(stack, "coverage", "--json")
+    report = json.loads(outcome.out)
+    assert outcome.code == (0 if report["complete"] else 1), outcome
+    assert {"verdict", "since", "until", "watching", "sources", "days", "gaps", "suspects"} <= set(report)
+    assert report["watching"] is True
+    assert ask(stack, "coverage").out.splitlines()[0].startswith(("complete: ", "NOT complete: "))
+    for wrong in (("--user", "nobody"), ("--hours", "0"), ("--hours", "x")):
+        assert ask(stack, "coverage", *wrong).code == 2
+
+
 def test_status_lists_every_process_stream_and_address_without_passwords(stack: Up) -> None:
     outcome = ask(stack, "status", "--json")
     assert outcome.code == 0, outcome

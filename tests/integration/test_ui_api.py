@@ -329,6 +329,22 @@ async def test_a_young_curve_starts_at_its_opening_with_the_bankroll(
     assert len(curve["points"]) >= 5
 
 
+async def test_coverage_tells_what_was_looked_at_and_refuses_what_it_does_not_know(
+    database: Database, redis_url_for: RedisFor
+) -> None:
+    await fill(database, "minutes")
+    async with door(database, redis_url_for("ui")) as admin:
+        answer = (await admin.get("/api/coverage", params={"hours": 1})).json()
+        assert answer["complete"] is False  # these books were written by nobody who was looking
+        assert {"user", "day", "answer", "fills", "both", "only_chain", "only_api"} <= set(answer["days"][0])
+        assert {gap["status"] for gap in answer["gaps"]} == {"UNHEALED"}
+        assert {"from", "to", "healed_at", "late_seconds"} <= set(answer["gaps"][0])
+        for wrong in ({"hours": 0}, {"hours": "x"}, {"hours": 10_000}, {"user": "nobody"}):
+            assert (await admin.get("/api/coverage", params=wrong)).status_code == 422
+    async with door(database, redis_url_for("ui"), signed_in=False) as visitor:
+        assert (await visitor.get("/api/coverage")).status_code == 401
+
+
 async def test_an_unknown_window_is_refused(database: Database, redis_url_for: RedisFor) -> None:
     async with door(database, redis_url_for("ui")) as admin:
         assert (await admin.get("/api/overview", params={"range": "2y"})).status_code == 422

@@ -1,5 +1,6 @@
 """Read what `shadowbook coverage` and `/api/coverage` show: fills by source, lags and contact; any role may."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -39,11 +40,12 @@ ORDER BY u.label, w.wallet
 """)
 
 _LAST: Final = text("""
-SELECT max(last.through)
-FROM (SELECT 'DATA_API' AS source, unnest(:wallets) AS wallet UNION ALL SELECT 'CHAIN', NULL) one
-CROSS JOIN LATERAL (
-  SELECT through FROM source_contact c WHERE c.source = one.source AND c.wallet = one.wallet AND way = 'LIVE'
-  ORDER BY through DESC LIMIT 1) last
+SELECT greatest(
+  (SELECT through FROM source_contact WHERE source = 'CHAIN' AND wallet IS NULL AND way = 'LIVE'
+   ORDER BY through DESC LIMIT 1),
+  (SELECT max(last.through) FROM unnest(:wallets) AS one(wallet) CROSS JOIN LATERAL (
+     SELECT through FROM source_contact c WHERE c.source = 'DATA_API' AND c.wallet = one.wallet AND way = 'LIVE'
+     ORDER BY through DESC LIMIT 1) last))
 """).bindparams(_WALLETS)
 
 _COLUMNS: Final = "c.wallet, c.way, c.since, c.through, c.known_at, c.patience_seconds, c.failed, c.ended_by"
@@ -72,7 +74,7 @@ LEFT JOIN event_sighting api ON api.event_id = e.id AND api.source = 'DATA_API'
 CROSS JOIN LATERAL (SELECT
   e.status = 'CANONICAL' AS stands,
   api.seen_at IS NULL AND (followed.through IS NULL
-    OR greatest(e.event_time, chain.seen_at) > followed.through - :shown_after) AS waits) it
+    OR greatest(e.event_time, chain.seen_at) > followed.through - CAST(:shown_after AS interval)) AS waits) it
 WHERE e.booked AND e.event_time >= :since AND e.event_time <= :until
 """
 _LAG_MS: Final = "CAST(greatest(0, extract(epoch FROM {source}.seen_at - e.event_time)) * 1000 AS bigint)"
@@ -84,7 +86,7 @@ SELECT u.label, CAST(e.event_time AS date) AS day,
   count(*) FILTER (WHERE stands AND waits) AS awaiting_api,
   count(*) FILTER (WHERE stands AND chain.seen_at IS NULL AND api.seen_at IS NOT NULL) AS only_api,
   count(*) FILTER (WHERE stands AND chain.seen_at IS NULL AND api.seen_at IS NOT NULL
-    AND CAST(:watched AS tstzmultirange) @> e.event_time) AS missed_by_chain,
+    AND CAST(CAST(:watched AS text) AS tstzmultirange) @> e.event_time) AS missed_by_chain,
   count(*) FILTER (WHERE stands AND e.mismatch IS NOT NULL) AS mismatched,
   count(*) FILTER (WHERE NOT stands) AS reversed,
   percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY {_LAG_MS.format(source="chain")})
@@ -149,11 +151,12 @@ async def _report(
     polls = _looking(await connection.execute(_POLLS, {"wallets": wallets, "since": window.start}))
     chain = _looking(await connection.execute(_LOGS, {"since": window.start})).get(_CHAIN, Looking())
     is_configured = bool(chain.contacts)
-    gaps, watched = survey(window, followed, chain, polls, chain_configured=is_configured)
+    # Months of many gaps take a second: whoever shares this event loop goes on meanwhile.
+    gaps, watched = await asyncio.to_thread(survey, window, followed, chain, polls, chain_configured=is_configured)
     throughs = [_through(polls.get(wallet)) for wallet in wallets]
     given = {"wallets": wallets, "throughs": throughs, "shown_after": API_SHOWS_AFTER, **times}
     fills = await _fills(connection, given, watched)
-    days = days_of(window, followed, gaps, fills, chain_configured=is_configured)
+    days = await asyncio.to_thread(days_of, window, followed, gaps, fills, chain_configured=is_configured)
     suspects: tuple[Suspect, ...] = ()
     if any(day.fills.only_chain or day.fills.mismatched for day in days):
         found = await connection.execute(_SUSPECTS, {**given, "limit": SUSPECTS_MAX})

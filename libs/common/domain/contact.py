@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import accumulate
 from typing import NamedTuple
 
 
@@ -148,9 +149,15 @@ def find_gaps(
     """
     live = live_spans(contacts, window.end)
     ends = sorted((each.through, each.ended_by or "") for each in contacts)
-    looks = sorted(looks, key=lambda look: look.known_at)
+    backs, others = _Overlapping(looks), union(elsewhere)
     return [
-        _gap(span, looks, elsewhere, is_open=ongoing and span.end == window.end, ended_by=_reason(ends, span.start))
+        _gap(
+            span,
+            backs.of(span),
+            touching(others, span),
+            is_open=ongoing and span.end == window.end,
+            ended_by=_reason(ends, span.start),
+        )
         for span in _parted(without([window], live), [each.since for each in contacts] if momentary else [])
     ]
 
@@ -159,18 +166,41 @@ def _gap(
     span: Span, looks: Sequence[LookBack], elsewhere: Sequence[Span], *, is_open: bool, ended_by: str | None
 ) -> Gap:
     left, last = [span], None
-    for look in looks:
-        if look.span.start < span.end and span.start < look.span.end:
-            remaining = without(left, [look.span])
-            if remaining != left:
-                left, last = remaining, look
-            if not left:
-                break
+    for look in sorted(looks, key=lambda look: look.known_at):
+        remaining = without(left, [look.span])
+        if remaining != left:
+            left, last = remaining, look
+        if not left:
+            break
     if not left and last:
         return Gap(span, is_open, ended_by, GapStatus.HEALED, last.known_at, last.way, ())
     left = without(left, elsewhere)
     status = GapStatus.UNHEALED if left else GapStatus.BRIDGED
     return Gap(span, is_open, ended_by, status, None, None, tuple(left))
+
+
+class _Overlapping:
+    """Finds the looks that touch a span without going through all of them."""
+
+    def __init__(self, looks: Iterable[LookBack]) -> None:
+        self._looks = sorted(looks, key=lambda look: look.span)
+        self._starts = [look.span.start for look in self._looks]
+        self._ends = list(accumulate((look.span.end for look in self._looks), max))
+
+    def of(self, span: Span) -> list[LookBack]:
+        found = []
+        for place in range(bisect_left(self._starts, span.end) - 1, -1, -1):
+            if self._ends[place] <= span.start:
+                break  # nothing that began before reaches it
+            if self._looks[place].span.end > span.start:
+                found.append(self._looks[place])
+        return found
+
+
+def touching(spans: Sequence[Span], span: Span) -> Sequence[Span]:
+    """Return those of disjoint spans in order that have something in common with one."""
+    first = bisect_right(spans, span.start, key=lambda each: each.end)
+    return spans[first : bisect_left(spans, span.end, key=lambda each: each.start)]
 
 
 def _parted(spans: Iterable[Span], moments: Iterable[datetime]) -> Iterator[Span]:

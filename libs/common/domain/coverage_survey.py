@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, timedelta
 
-from libs.common.domain.contact import Span, find_gaps, live_spans, union, within, without
+from libs.common.domain.contact import Span, find_gaps, live_spans, touching, union, within, without
 from libs.common.domain.coverage import Day, Fills, Followed, Looking, SourceGap
 from libs.common.domain.kinds import Source
 
@@ -61,12 +61,17 @@ def days_of(
     filled: defaultdict[str, set[date]] = defaultdict(set)
     for user, day in fills:
         filled[user].add(day)
+    away: dict[tuple[Span, ...], tuple[list[Span], dict[date, timedelta], dict[date, timedelta]]] = {}
     rows = []
     for user, spans in by_user.items():
-        watched = union(spans)
-        out_of_chain = without(watched, without(watched, chain))
-        blind = without(out_of_chain, without(out_of_chain, api[user]))
-        parts = [per_day(each) for each in (watched, out_of_chain, union(api[user]), blind, union(unhealed[user]))]
+        watched = tuple(union(spans))
+        if watched not in away:  # most are followed for the whole window, and share what the chain did not watch
+            out_of_chain = without(watched, without(watched, chain))
+            away[watched] = out_of_chain, per_day(watched), per_day(out_of_chain)
+        out_of_chain, *shared = away[watched]
+        out_of_api = union(api[user])
+        blind = [part for span in out_of_api for part in within(touching(out_of_chain, span), span)]
+        parts = [*shared, *(per_day(each) for each in (out_of_api, blind, union(unhealed[user])))]
         for day in parts[0].keys() | filled[user]:
             lasting = [part.get(day, timedelta()) for part in parts]
             counted = fills.get((user, day), Fills())

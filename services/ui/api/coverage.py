@@ -23,6 +23,6 @@ def router(engine: AsyncEngine) -> APIRouter:
         try:
             return await find_coverage(engine, hours, user)
         except UnknownUserError as error:
-            raise HTTPException(404, str(error)) from error
+            raise HTTPException(422, str(error)) from error
 
     return routes

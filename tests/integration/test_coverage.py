@@ -1,0 +1,453 @@
+"""The coverage report over real rows: what was looked at, by whom, and what that proves."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from libs.common.db.coverage import UnknownUserError, read_coverage
+from libs.common.db.engine import make_engine, transaction
+from libs.common.domain.contact import GapStatus, Way
+from libs.common.domain.coverage import Coverage
+from libs.common.domain.coverage_document import document
+from libs.common.domain.errors import Unavailable
+from libs.common.domain.kinds import Role, Side, Source
+from services.ingest.commands import follow, unfollow
+from services.ingest.contact import ChainContact, PollContact, take_leave
+from services.ingest.core.contact import Poll
+from services.ingest.core.sightings import FillKey, LogSighting, RowSighting
+from services.ingest.retention import BATCH_MAX, Retention
+from services.ingest.store import ContactStore, IngestStore
+from tests.support.databases import Database
+
+pytestmark = pytest.mark.integration
+
+WALLET, SECOND = "0x" + "11" * 20, "0x" + "22" * 20
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+def at(second: float) -> datetime:
+    return NOON + timedelta(seconds=second)
+
+
+class World:
+    """A database with one followed user, watched by any number of replicas under a clock that the test moves."""
+
+    def __init__(self, database: Database, owner: UUID) -> None:
+        self.database = database
+        self.owner = owner
+        self.second = 0.0
+        self.events = IngestStore(database.engine("ingest"))
+
+    @classmethod
+    async def begin(cls, database: Database) -> "World":
+        return cls(database, (await follow(database.url(), WALLET, "otter", NOON)).follow.user_id)
+
+    def now(self) -> datetime:
+        return at(self.second)
+
+    def store(self, instance: str = "ingest-0") -> ContactStore:
+        return ContactStore(self.database.engine("ingest"), instance)
+
+    def chain(self, instance: str = "ingest-0") -> ChainContact:
+        return ChainContact(self.store(instance), self.now)
+
+    async def polled(self, start: float, began: float, *, by_hand: bool = False, wallet: str = WALLET) -> None:
+        poll = Poll(at(start), at(began), at(began + 1), timedelta(seconds=30), by_hand)
+        await self.store().polled(wallet, poll)
+
+    async def report(self, until: float, **options: Any) -> Coverage:
+        return await read_coverage(self.database.engine("ui"), at(until), 1, **options)
+
+    def log(self, number: int, second: float, seen: float, **values: Any) -> LogSighting:
+        given = {
+            "key": FillKey(f"0x{number:064x}", WALLET, "7", Side.BUY, 1_000_000),
+            "user_id": self.owner,
+            "booked": True,
+            "notional_micros": 500_000,
+            "fee_micros": 0,
+            "price_micros": 500_000,
+            "role": Role.TAKER,
+            "log_index": number,
+            "block_number": 7,
+            "block_hash": "0x" + "bb" * 32,
+            "event_time": at(second),
+            "seen_at": at(seen),
+            "removed": False,
+            "wire": {"n": number},
+        }
+        return LogSighting(**{**given, **values})
+
+    def row(self, number: int, second: float, seen: float, **values: Any) -> RowSighting:
+        log = self.log(number, second, seen)
+        given = {
+            name: getattr(log, name)
+            for name in ("key", "user_id", "booked", "notional_micros", "fee_micros", "price_micros", "event_time")
+        }
+        return RowSighting(**{**given, "seen_at": at(seen), "wire": {"n": number}, **values})
+
+
+def gaps(report: Coverage, source: Source) -> list[tuple[float, float, GapStatus, str | None]]:
+    return [
+        (
+            (each.gap.span.start - NOON).total_seconds(),
+            (each.gap.span.end - NOON).total_seconds(),
+            each.gap.status,
+            each.gap.ended_by,
+        )
+        for each in report.gaps
+        if each.source is source
+    ]
+
+
+async def rows(database: Database, query: str) -> Sequence[Any]:
+    async with database.engine().connect() as connection:
+        return list(await connection.execute(text(query)))
+
+
+async def test_fills_are_counted_by_who_showed_them_with_the_lag_of_each(database: Database) -> None:
+    world = await World.begin(database)
+    chain = world.chain()
+    await chain.opened()
+    for second in range(0, 301, 5):
+        world.second = second
+        await chain.stands()
+    for began in range(0, 301, 30):
+        await world.polled(began - 120, began)
+    await world.events.record([world.log(number, 10 + number, 11 + number) for number in range(10)])
+    await world.events.record((), [world.row(number, 10 + number, 30) for number in range(8)])  # 8, 9: not shown
+    await world.events.record([world.log(20, 290, 289.5)])  # waits for the API
+    await world.events.record((), [world.row(30, 100, 120)])  # the chain told nothing of it
+    await world.events.record((), [world.row(31, 100, 120)])
+    await world.events.record([world.log(31, 100, 130, notional_micros=400_000)])  # contradicts
+    await world.events.record([world.log(40, 50, 51), world.log(40, 50, 52, removed=True)])
+    await world.events.record([world.log(50, -100, 60, booked=False)])  # older than the follow
+    report = await world.report(300)
+    (day,) = report.days
+    fills = day.fills
+    assert (fills.fills, fills.both, fills.only_chain, fills.awaiting_api, fills.only_api) == (13, 9, 2, 1, 1)
+    assert (fills.missed_by_chain, fills.mismatched, fills.reversed) == (1, 1, 1)
+    assert fills.chain_lag
+    assert (fills.chain_lag.median_ms, fills.chain_lag.p95_ms) == (1_000, 30_000)
+    assert fills.api_lag
+    assert (fills.api_lag.median_ms, fills.api_lag.p95_ms) == (17_000, 20_000)
+    assert not report.is_complete
+    assert {each.problem for each in report.suspects} == {"MISMATCHED", "NOT_SHOWN_BY_API"}
+    assert len(report.suspects) == 3
+    assert day.answer == "1 mismatched, 2 not shown by the API"
+    assert report.verdict.startswith("NOT complete: 1 mismatched between the sources; 2 shown by the chain alone")
+    assert json.loads(json.dumps(document(report)))["days"][0]["fills"] == 13
+
+
+async def test_a_fill_seen_below_zero_lag_counts_as_zero(database: Database) -> None:
+    world = await World.begin(database)
+    await world.events.record([world.log(1, 10, 9.4)])
+    (day,) = (await world.report(20)).days
+    assert day.fills.chain_lag
+    assert day.fills.chain_lag.median_ms == 0
+
+
+async def test_no_trade_is_not_the_same_as_not_looking(database: Database) -> None:
+    world = await World.begin(database)
+    await world.polled(-900, 1)
+    for began in (31, 61):
+        await world.polled(began - 120, began)
+    quiet = await world.report(90)
+    assert quiet.is_complete
+    assert [day.answer for day in quiet.days] == ["no trade"]
+    assert quiet.verdict == "complete: no trade; 1 gap in contact, none unhealed"
+    await follow(database.url(), SECOND, "heron", at(10))
+    deaf = await world.report(90)
+    assert {day.user: day.answer for day in deaf.days} == {"otter": "no trade", "heron": "not looking"}
+    assert deaf.verdict == ("NOT complete: 1 min 20 s nobody has looked at (1 of 2 users, still going on); no trade")
+    assert (await world.report(90, user="otter")).is_complete
+    with pytest.raises(UnknownUserError, match="'nobody'"):
+        await world.report(90, user="nobody")
+
+
+async def test_an_api_outage_is_open_until_the_poll_that_reaches_back_is_done(database: Database) -> None:
+    world = await World.begin(database)
+    polls = PollContact(world.store(), world.now)
+    await world.polled(-900, 0)
+    await world.polled(-120, 30)
+    for _ in range(4):
+        await polls.failed(WALLET, "data: 503")
+    open_ = await world.report(120)
+    assert gaps(open_, Source.DATA_API) == [(30, 120, GapStatus.UNHEALED, "data: 503")]
+    assert open_.gaps[0].gap.open
+    assert not open_.is_complete
+    assert [state.failed_polls for state in open_.sources] == [0, 4]
+    await world.polled(30 - 120, 210)
+    healed = await world.report(230)
+    (gap,) = [each.gap for each in healed.gaps]
+    assert (gap.status, gap.healed_by, gap.healed_at) == (GapStatus.HEALED, Way.POLL, at(211))
+    assert gap.late == timedelta(seconds=181)
+    assert healed.is_complete
+    (day,) = healed.days
+    assert (day.api_gap, day.blind, day.unhealed) == (timedelta(seconds=180), timedelta(seconds=180), timedelta())
+
+
+async def test_a_failed_poll_that_is_made_good_in_time_leaves_no_gap(database: Database) -> None:
+    world = await World.begin(database)
+    await world.polled(-900, 0)
+    await PollContact(world.store(), world.now).failed(WALLET, "data: 429")
+    await world.polled(-120, 45)
+    report = await world.report(60)
+    assert report.gaps == ()
+    assert report.sources[1].failed_polls == 1
+
+
+async def test_a_poll_that_does_not_reach_back_leaves_a_gap_that_a_backfill_heals(database: Database) -> None:
+    world = await World.begin(database)
+    await world.polled(-900, 0)
+    await world.polled(500, 600)
+    assert gaps(await world.report(610), Source.DATA_API) == [(0, 600, GapStatus.UNHEALED, "ended without a word")]
+    await world.polled(-3600, 615, by_hand=True)
+    report = await world.report(620)
+    (gap,) = [each.gap for each in report.gaps]
+    assert (gap.healed_by, gap.healed_at) == (Way.BACKFILL, at(616))
+    assert report.is_complete
+
+
+async def test_a_killed_process_leaves_the_truth_and_the_next_life_heals_it(database: Database) -> None:
+    world = await World.begin(database)
+    first = world.chain()
+    await first.opened()
+    for second in range(43):
+        world.second = second
+        await first.stands()
+    for began in (0, 30):
+        await world.polled(began - 900, began)
+    # kill -9 at 42: the last word was at 40
+    assert gaps(await world.report(50), Source.CHAIN) == []  # it may still say something
+    assert gaps(await world.report(58), Source.CHAIN) == [(40, 58, GapStatus.BRIDGED, None)]
+    world.second = 70
+    second_life = world.chain()
+    await second_life.opened()
+    await world.polled(-90, 70)
+    report = await world.report(72)
+    assert gaps(report, Source.CHAIN) == [(40, 70, GapStatus.BRIDGED, "ended without a word")]
+    world.second = 73
+    await second_life.healed(at(35))
+    report = await world.report(75)
+    (gap,) = [each.gap for each in report.gaps]
+    assert (gap.status, gap.healed_by, gap.late) == (GapStatus.HEALED, Way.GETLOGS, timedelta(seconds=33))
+
+
+async def test_contact_is_the_union_of_two_replicas(database: Database) -> None:
+    world = await World.begin(database)
+    one, two = world.chain("ingest-0"), world.chain("ingest-1")
+    await one.opened()
+    await two.opened()
+    await world.polled(-900, 0)
+    for second in range(60):
+        world.second = second
+        if second < 20:
+            await one.stands()
+        elif second == 20:
+            await one.lost("rpc: closed by the node")
+        elif second == 40:
+            await one.opened()
+        elif second > 40:
+            await one.stands()
+        await two.stands()
+    assert gaps(await world.report(60), Source.CHAIN) == []
+    await asyncio.gather(*(world.polled(-100, 31) for _ in range(4)))
+    assert (await world.report(60)).is_complete
+    await two.lost("rpc: closed by the node")
+    await one.lost("doubted: the API shows a fill that was not delivered")  # since 40: believed up to there only
+    world.second = 70
+    await one.opened()
+    assert gaps(await world.report(70), Source.CHAIN) == [(59, 70, GapStatus.BRIDGED, "rpc: closed by the node")]
+
+
+async def test_a_socket_that_withheld_a_fill_was_no_contact(database: Database) -> None:
+    world = await World.begin(database)
+    chain = world.chain()
+    await chain.opened()
+    for second in range(60):
+        world.second = second
+        if second == 10:
+            chain.delivered()
+        await chain.stands()
+    await chain.lost("doubted: the API shows a fill that was not delivered")
+    world.second = 61
+    await chain.opened()
+    report = await world.report(62)
+    assert [each[:2] for each in gaps(report, Source.CHAIN)] == [(10, 61)]
+
+
+async def test_a_database_that_is_away_only_delays_the_record(database: Database) -> None:
+    class Away:
+        def __init__(self, store: ContactStore) -> None:
+            self.store = store
+            self.away = True
+
+        async def keep_chain(self, *given: Any) -> None:
+            if self.away:
+                raise Unavailable("away")
+            await self.store.keep_chain(*given)
+
+        async def polled(self, *given: Any) -> None:
+            raise Unavailable("away")
+
+        poll_failed = polls_stop = polled
+
+    world = await World.begin(database)
+    records = Away(world.store())
+    chain = ChainContact(records, world.now)
+    await chain.opened()
+    await chain.healed(at(-60))
+    world.second = 20
+    await chain.stands()
+    await chain.lost("rpc: closed by the node")
+    world.second = 30
+    await chain.opened()
+    await PollContact(records, world.now).failed(WALLET, "data: 503")
+    records.away = False
+    world.second = 40
+    await chain.stands()
+    found = await rows(database, "SELECT way, since, through, ended_by FROM source_contact ORDER BY since")
+    assert [tuple(row) for row in found] == [
+        ("GETLOGS", at(-60), at(0), None),
+        ("LIVE", at(0), at(20), "rpc: closed by the node"),
+        ("LIVE", at(30), at(40), None),
+    ]
+
+
+async def test_a_stopped_stack_is_complete_up_to_its_last_contact(database: Database) -> None:
+    world = await World.begin(database)
+    chain, polls = world.chain(), PollContact(world.store(), world.now)
+    await chain.opened()
+    await world.polled(-900, 0)
+    world.second = 50
+    await chain.stands()
+    await take_leave(chain, polls, [WALLET])
+    down = await world.report(5_000, watching=False)
+    assert down.until == at(50)
+    assert down.is_complete
+    up = await world.report(1_000)
+    assert gaps(up, Source.DATA_API) == [(0, 1_000, GapStatus.UNHEALED, "stopped")]
+    assert gaps(up, Source.CHAIN) == [(50, 1_000, GapStatus.UNHEALED, "stopped")]
+
+
+async def test_who_is_followed_no_more_is_not_missed(database: Database) -> None:
+    world = await World.begin(database)
+    await world.polled(-900, 0)
+    await unfollow(database.url(), WALLET)
+    async with transaction(database.engine()) as connection:
+        await connection.execute(text("UPDATE followed_user_proxy_wallet SET unfollowed_at = :at"), {"at": at(30)})
+    report = await world.report(1_000)
+    assert (report.gaps, report.is_complete) == ((), True)
+
+
+async def test_nobody_followed_and_an_empty_window_are_said(database: Database) -> None:
+    report = await read_coverage(database.engine("ui"), NOON, 24)
+    assert report.verdict == "nothing to prove: nobody was followed in this time"
+    assert (await read_coverage(database.engine("ui"), NOON, 24, watching=False)).days == ()
+
+
+async def test_days_are_cut_at_midnight_utc(database: Database) -> None:
+    world = await World.begin(database)
+    await world.polled(-900, 0)
+    await world.store().polled(WALLET, Poll(at(-120), at(13 * 3600), at(13 * 3600 + 1), timedelta(seconds=30)))
+    report = await read_coverage(database.engine("ui"), at(13 * 3600 + 1), 24)
+    assert [(day.day.isoformat(), day.api_gap) for day in report.days] == [
+        ("2026-11-02", timedelta(hours=1)),
+        ("2026-11-01", timedelta(hours=12)),
+    ]
+
+
+async def test_payloads_are_forgotten_after_thirty_days_and_sightings_stay(database: Database) -> None:
+    world = await World.begin(database)
+    await world.events.record([world.log(number, number, number) for number in range(BATCH_MAX + 3)])
+    young = timedelta(days=30, seconds=BATCH_MAX + 1)
+    retention = Retention(world.events, lambda: NOON + young)
+    assert await retention.forget() is True
+    assert await retention.forget() is False
+    (found,) = await rows(database, "SELECT count(*), count(payload) FROM event_sighting")
+    assert tuple(found) == (BATCH_MAX + 3, 2)
+    away = make_engine("postgresql://x:x@127.0.0.1:1/none", application="away")
+    assert await Retention(IngestStore(away), lambda: NOON).forget() is False
+    await away.dispose()
+
+
+async def test_every_read_is_served_by_an_index(database: Database) -> None:
+    await World.begin(database)
+    await seed_volume(database, users=5, days=10, fills_a_day=40)
+    from libs.common.db import coverage as module
+
+    given = {"wallets": [WALLET], "since": at(-3600), "until": NOON, "shown_after": timedelta(seconds=20)}
+    given |= {"throughs": [NOON], "watched": "{}", "limit": 50}
+    for name in ("_FILLS", "_SUSPECTS", "_OTHERS", "_POLLS", "_LOGS", "_LAST"):
+        statement = getattr(module, name)
+        own = {key: value for key, value in given.items() if key in statement._bindparams}
+        async with database.engine("ui").connect() as connection:
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))
+            explained = text(f"EXPLAIN {statement.text}").bindparams(*statement._bindparams.values())
+            plan = "\n".join(await connection.scalars(explained, own))
+        for table in ("trade_event", "activity_event", "event_sighting", "source_contact"):
+            assert f"Seq Scan on {table}" not in plan, (name, plan)
+
+
+async def seed_volume(database: Database, *, users: int, days: int, fills_a_day: int) -> None:
+    """Fill tables as so many users and days leave them, ending at NOON."""
+    wallets = [f"0x{number:040x}" for number in range(1, users + 1)]
+    for number, wallet in enumerate(wallets):
+        await follow(database.url(), wallet, f"user-{number}", NOON - timedelta(days=days))
+    async with transaction(database.engine()) as connection:
+        await connection.execute(
+            text("""
+            INSERT INTO trade_event (id, user_id, wallet, asset_id, side, share_micros, price_micros,
+              usdc_notional_micros, fee_micros, tx_hash, ordinal, incarnation, role, log_index, block_number,
+              block_hash, event_time, detect_time, first_source, status, booked)
+            SELECT gen_random_uuid(), w.user_id, w.wallet, '7', 'BUY', 1000000, 500000, 500000, 0,
+              '0x' || md5(w.wallet || n) || md5(n || w.wallet), 0, 0, 'TAKER', 1, 7, '0xbb',
+              date_trunc('second', t.at), t.at + interval '1 s', 'CHAIN', 'CANONICAL', true
+            FROM followed_user_proxy_wallet w CROSS JOIN generate_series(0, :fills) n
+            CROSS JOIN LATERAL (SELECT CAST(:end AS timestamptz) - n * CAST(:every AS interval) AS at) t
+            WHERE w.wallet <> :own"""),
+            {
+                "fills": days * fills_a_day,
+                "end": NOON - timedelta(minutes=1),
+                "every": timedelta(days=1) / fills_a_day,
+                "own": WALLET,
+            },
+        )
+        for source, late in (("CHAIN", 1), ("DATA_API", 15)):
+            await connection.execute(
+                text("""
+                INSERT INTO event_sighting (event_id, source, seen_at, share_micros, usdc_micros, payload)
+                SELECT id, :source, event_time + :late * interval '1 s' + random() * interval '2 s', 1, 1,
+                  CASE WHEN event_time > CAST(:end AS timestamptz) - interval '30 days'
+                    THEN decode(repeat(md5(id::text), 12), 'hex') END
+                FROM trade_event"""),
+                {"source": source, "late": late, "end": NOON},
+            )
+        await connection.execute(
+            text("""
+            INSERT INTO source_contact (source, wallet, way, instance, since, through, known_at, patience_seconds,
+              failed)
+            SELECT 'DATA_API', w.wallet, way, 'ingest-0', t.at, t.at + interval '7 h 55 min', t.at, 60, 1
+            FROM followed_user_proxy_wallet w CROSS JOIN generate_series(0, :days * 3) n
+            CROSS JOIN (VALUES ('LIVE'), ('POLL')) AS ways(way)
+            CROSS JOIN LATERAL (SELECT CAST(:end AS timestamptz) - n * interval '8 h' AS at) t"""),
+            {"days": days, "end": NOON - timedelta(hours=7, minutes=55)},
+        )
+        await connection.execute(
+            text("""
+            INSERT INTO source_contact (source, wallet, way, instance, since, through, known_at, patience_seconds,
+              failed, ended_by)
+            SELECT 'CHAIN', NULL, way, 'ingest-0', t.at, t.at + interval '19 min 50 s', t.at, 0, 0, 'broken'
+            FROM generate_series(0, :days * 72) n CROSS JOIN (VALUES ('LIVE'), ('GETLOGS')) AS ways(way)
+            CROSS JOIN LATERAL (SELECT CAST(:end AS timestamptz) - n * interval '20 min' AS at) t"""),
+            {"days": days, "end": NOON - timedelta(minutes=20)},
+        )
+    async with database.engine().connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("VACUUM ANALYZE"))

@@ -1,0 +1,123 @@
+"""Ingest against a sandbox that misbehaves: does the coverage report tell the truth about it?"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.common.db.coverage import read_coverage
+from libs.common.domain.contact import GapStatus, Way
+from libs.common.domain.coverage import Coverage
+from libs.common.domain.kinds import Source
+from tests.integration.test_ingest_plays_a_tape import follow_all, ingest, start_process, until
+from tests.oracle.tape import read_tape
+from tests.support.databases import Database
+from tests.support.sandbox import running_sandbox
+from tests.support.tapes import write_tape
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
+
+SPEED = 20
+
+
+@pytest.fixture
+def tape(tmp_path: Path) -> Path:
+    return write_tape(tmp_path / "tape")
+
+
+async def report(database: Database) -> Coverage:
+    return await read_coverage(database.engine("ui"), datetime.now(UTC), 1)
+
+
+def gaps(coverage: Coverage, source: Source) -> list[Any]:
+    return [each.gap for each in coverage.gaps if each.source is source]
+
+
+async def until_report(database: Database, holds: Callable[[Coverage], bool]) -> Coverage:
+    """Return the first report for which something holds."""
+    found: list[Coverage] = []
+
+    async def holding() -> bool:
+        found[:] = [await report(database)]
+        return holds(found[0])
+
+    try:
+        await until(holding, 25)
+    except TimeoutError:
+        raise AssertionError("\n".join(map(str, [*found[0].sources, *found[0].gaps, found[0].verdict]))) from None
+    return found[0]
+
+
+def is_watching(coverage: Coverage) -> bool:
+    return all(state.in_contact for state in coverage.sources) and coverage.is_complete
+
+
+async def test_a_dropped_websocket_is_a_gap_that_fetched_logs_heal(
+    database: Database, redis_url: str, tape: Path
+) -> None:
+    faults = [{"at_s": 2, "for_s": 3, "fault": "ws_drop", "target": "rpc"}]
+    async with running_sandbox(tape=tape, speed=SPEED, faults=faults) as sandbox:
+        await follow_all(database, read_tape(tape))
+        async with ingest(database, redis_url, sandbox, chain=True):
+            await until_report(database, is_watching)
+            before = len(gaps(await report(database), Source.CHAIN))
+            await sandbox.play()
+            coverage = await until_report(
+                database,
+                lambda seen: (
+                    len(gaps(seen, Source.CHAIN)) > before
+                    and all(gap.status is GapStatus.HEALED and not gap.open for gap in gaps(seen, Source.CHAIN))
+                ),
+            )
+            last = gaps(coverage, Source.CHAIN)[-1]
+            assert last.healed_by is Way.GETLOGS
+            assert last.ended_by
+            assert last.late is not None
+            assert last.late >= last.span.end - last.span.start
+            assert coverage.is_complete
+
+
+async def test_an_api_that_is_down_from_the_start_is_not_looking_and_fills_await_it(
+    database: Database, redis_url: str, tape: Path
+) -> None:
+    told = read_tape(tape)
+    faults = [{"at_s": 0, "for_s": 1_000, "fault": "down", "target": "data"}]
+    async with running_sandbox(tape=tape, speed=SPEED, faults=faults) as sandbox:
+        await follow_all(database, told)
+        await sandbox.play()
+        async with ingest(database, redis_url, sandbox, chain=True):
+            coverage = await until_report(database, lambda seen: seen.total("awaiting_api") > 5)
+            assert not coverage.is_complete
+            assert all(gap.open and gap.status is GapStatus.UNHEALED for gap in gaps(coverage, Source.DATA_API))
+            assert len(gaps(coverage, Source.DATA_API)) == len(told.labels)
+            assert coverage.total("only_chain") == coverage.total("only_api") == 0
+
+
+async def test_a_killed_ingest_leaves_its_last_word_and_the_next_one_heals(
+    database: Database, redis_url: str, tape: Path
+) -> None:
+    async with running_sandbox(tape=tape, speed=SPEED) as sandbox:
+        await follow_all(database, read_tape(tape))
+        await sandbox.play()
+        process = await start_process(database, redis_url, sandbox)
+        try:
+            first = (await until_report(database, is_watching)).sources[0].last_contact_at
+            await until_report(database, lambda seen: seen.sources[0].last_contact_at != first)  # confirmed once
+        finally:
+            process.kill()
+            await process.wait()
+        killed_at = datetime.now(UTC)
+        async with ingest(database, redis_url, sandbox, chain=True):
+            coverage = await until_report(
+                database,
+                lambda seen: (
+                    any(gap.ended_by == "ended without a word" for gap in gaps(seen, Source.CHAIN))
+                    and is_watching(seen)
+                    and all(gap.status is GapStatus.HEALED for gap in gaps(seen, Source.CHAIN))
+                ),
+            )
+    (gap,) = [gap for gap in gaps(coverage, Source.CHAIN) if gap.ended_by == "ended without a word"]
+    assert gap.span.start <= killed_at <= gap.span.end
+    assert gap.healed_by is Way.GETLOGS
