@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -17,6 +18,9 @@ from libs.common.domain.coverage import Coverage
 from libs.common.domain.coverage_document import document
 from libs.common.domain.errors import Unavailable
 from libs.common.domain.kinds import Role, Side, Source
+from services.cli.__main__ import application
+from services.cli.errors import CommandError
+from services.cli.stack.visit import Session
 from services.ingest.commands import follow, unfollow
 from services.ingest.contact import ChainContact, PollContact, take_leave
 from services.ingest.core.contact import Poll
@@ -451,3 +455,29 @@ async def seed_volume(database: Database, *, users: int, days: int, fills_a_day:
     async with database.engine().connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         await connection.execute(text("VACUUM ANALYZE"))
+
+
+async def test_the_command_prints_the_report_and_exits_by_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def visit(*_: object, **__: object) -> Iterator[Session]:
+        yield Session(cast("Any", None), database.url(), None)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = application(["coverage"])(["coverage", *arguments], standalone_mode=False)
+        return int(code or 0), capsys.readouterr().out
+
+    monkeypatch.setattr("services.cli.stack.session", visit)
+    world = await World.begin(database)
+    await world.polled(-900, 0)
+    await world.polled(-120, 30)
+    code, out = await asyncio.to_thread(run)
+    assert (code, out.splitlines()[0]) == (0, "complete: no trade; no gap in contact")
+    await world.polled(500, 600)
+    code, out = await asyncio.to_thread(run, "--json", "--hours", "2")
+    answer = json.loads(out)
+    assert (code, answer["complete"], answer["watching"]) == (1, False, False)
+    assert [(gap["status"], gap["seconds"]) for gap in answer["gaps"]] == [("UNHEALED", 570.0)]
+    with pytest.raises(CommandError, match="expected the name of a followed user"):
+        await asyncio.to_thread(run, "--user", "nobody")
