@@ -300,7 +300,7 @@ async def test_a_database_that_is_away_only_delays_the_record(database: Database
         async def polled(self, *given: Any) -> None:
             raise Unavailable("away")
 
-        poll_failed = polls_stop = polled
+        looked_back = poll_failed = polls_stop = polled
 
     world = await World.begin(database)
     records = Away(world.store())
