@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
 from uuid import UUID
@@ -64,20 +64,25 @@ def read_fill(fill: ChainFill, timestamp: int, follow: Follow, seen_at: datetime
 def read_listing(
     rows: Iterable[ActivityRow], unreadable: Iterable[UnreadableRow], follow: Follow, seen_at: datetime
 ) -> tuple[list[RowSighting], list[FactSighting]]:
-    """Return the fills and the other rows of a listing."""
+    """Return the fills and the other rows of a listing.
+
+    Rows are read one after the other, and each is seen a microsecond after the one before: what is grouped and decided
+    in the order of its detection has one order, which no log index that is learned later can change.
+    """
     fills: list[RowSighting] = []
     facts: list[FactSighting] = []
-    for row in rows:
+    for place, row in enumerate(rows):
+        seen = seen_at + timedelta(microseconds=place)
         try:
-            refuse_future(row.timestamp, "timestamp", seen_at)
+            refuse_future(row.timestamp, "timestamp", seen)
         except ValueError as error:
-            facts.append(_read_unreadable(UnreadableRow(row.wire, str(error)), follow, seen_at))
+            facts.append(_read_unreadable(UnreadableRow(row.wire, str(error)), follow, seen))
             continue
         kind = kind_of(row.type, is_combo=row.is_combo, is_odd=row.odd is not None)
         if kind is EventKind.TRADE:
-            fills.append(_read_row(row, follow, seen_at))
+            fills.append(_read_row(row, follow, seen))
         else:
-            facts.append(_read_fact(row, kind, follow, seen_at))
+            facts.append(_read_fact(row, kind, follow, seen))
     facts.extend(_read_unreadable(row, follow, seen_at) for row in unreadable)
     return fills, facts
 

@@ -55,6 +55,13 @@ def test_a_trade_row_keeps_its_cash_and_shows_its_fee() -> None:
     assert (sell.notional_micros, sell.fee_micros) == (11_876_800, 285_040)
 
 
+def test_rows_of_one_listing_are_seen_in_its_order() -> None:
+    fills, facts = read(wire(), wire(type="SPLIT"), wire())
+    seen = [fills[0].seen_at, facts[0].seen_at, fills[1].seen_at]
+    assert seen == sorted(set(seen))
+    assert seen[-1] - seen[0] < timedelta(milliseconds=1)
+
+
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
