@@ -104,9 +104,10 @@ def sandbox_urls(port: int) -> dict[str, str]:
     """Return where a sandbox on this machine answers, by variable."""
     address = f"127.0.0.1:{port}"
     return {
-        "SHADOWBOOK_DATA_API_URL": f"{address}/data",
-        "SHADOWBOOK_CLOB_URL": f"{address}/clob",
-        "SHADOWBOOK_GAMMA_URL": f"{address}/gamma",
+        "SHADOWBOOK_DATA_API_URL": f"http://{address}/data",
+        "SHADOWBOOK_CLOB_URL": f"http://{address}/clob",
+        "SHADOWBOOK_GAMMA_URL": f"http://{address}/gamma",
+        "SHADOWBOOK_RPC_WS_URL": f"ws://{address}/rpc",
     }
 
 
