@@ -17,6 +17,8 @@ from services.cli.stack.programs import POSTGRES, VALKEY, Plan, environment, por
 from services.cli.stack.supervisor import Launch, write_configuration
 
 RPC_VARIABLE, PUBLIC_URL_VARIABLE = "SHADOWBOOK_RPC_WS_URL", "PUBLIC_URL"
+NODE_VARIABLES = ("SHADOWBOOK_LOG_RANGE_BLOCKS", "SHADOWBOOK_HEAL_BLOCKS_MAX")
+"""What a node's plan allows, which ingest is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def assemble(
         embedded_valkey=where.embedded_valkey,
         live=market.kind == "live",
         rpc_ws_url=os.environ.get(RPC_VARIABLE),
+        ingest={name: os.environ[name] for name in NODE_VARIABLES if name in os.environ},
         sandbox=_sandbox_variables(data_dir, market, faults),
         ui=_ui_variables(data_dir, memory, secrets),
         log_format="json",

@@ -51,6 +51,7 @@ class Plan:
     embedded_valkey: bool
     live: bool
     rpc_ws_url: str | None
+    ingest: Mapping[str, str]  # what the operator says of the node
     sandbox: Mapping[str, str]  # the sandbox's own variables
     ui: Mapping[str, str]  # the dashboard's own variables
     log_format: str
@@ -89,6 +90,8 @@ def environment(program: Program, plan: Plan) -> dict[str, str]:
         values |= _upstream(plan)
     if program.scope is not None:
         values["SHADOWBOOK_SCOPE"] = program.scope
+    if program.service == "ingest":
+        values |= dict(plan.ingest)
     if program is UI:
         values |= dict(plan.ui)
     return values
