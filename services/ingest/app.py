@@ -107,6 +107,7 @@ class _Parts:
             api,
             PositionStore(frame.engine),
             self._poller,
+            turns,
             self._synced,
             settle_seconds=settings.positions_settle_seconds,
         )

@@ -26,6 +26,10 @@ RETRY_SECONDS: Final = 10.0
 READ_AT_ONCE_MAX: Final = 2
 """Wallets whose positions are read at the same time, beside the polls."""
 WALLETS_AT_ONCE_MAX: Final = 200
+TURN_SECONDS: Final = 120.0
+"""For so long other replicas leave a wallet alone; should it take longer, or its replica die, another reads it, too."""
+TAKEN_SECONDS: Final = 5.0
+"""When to look again at a wallet that another replica is reading."""
 REACH_MARGIN_SECONDS: Final = 120
 
 _log = structlog.get_logger()
@@ -43,6 +47,16 @@ class Polls(Protocol):
 
     async def poll_now(self, wallet: str | None, seconds: int | None) -> None:
         """Poll now, reaching so far back, and return when that is done."""
+
+
+class Takes(Protocol):
+    """The part of the store that says whose turn it is among replicas."""
+
+    async def take_turn(self, key: str, seconds: float) -> object | None:
+        """Take a turn; None when another replica has it."""
+
+    async def end_turn(self, key: str) -> None:
+        """Give the turn to whoever wants it next."""
 
 
 class Shelf(Protocol):
@@ -100,6 +114,7 @@ class Positions:
         api: Holdings,
         shelf: Shelf,
         polls: Polls,
+        turns: Takes,
         recorded: Callable[[Sequence[Sync], datetime], None],
         *,
         settle_seconds: float,
@@ -109,6 +124,7 @@ class Positions:
         self._api = api
         self._shelf = shelf
         self._polls = polls
+        self._turns = turns
         self._recorded = recorded
         self._settle = settle_seconds
         self._now = now
@@ -130,11 +146,15 @@ class Positions:
                 await self._sleep(LOOK_SECONDS)
 
     async def _serve(self, due: Due) -> None:
+        key = f"positions:{due.owner.wallet}"
         try:
-            if due.opening:
-                await self.open(due)
-            else:
-                await self.adjust(due)
+            if await self._turns.take_turn(key, TURN_SECONDS) is None:
+                await self._sleep(TAKEN_SECONDS)
+                return
+            try:
+                await (self.open(due) if due.opening else self.adjust(due))
+            finally:
+                await self._turns.end_turn(key)
         except (Unavailable, Rejected, SQLAlchemyError) as error:
             metrics.POSITION_READINGS.labels("failed").inc()
             _log.warning("positions_not_synced", wallet=due.owner.wallet, error=str(error)[:300])
