@@ -126,16 +126,14 @@ class PollContact:
         self._records = records
         self._now = now
 
-    async def polled(
-        self, wallet: str, start: int, began: datetime, interval_seconds: float, *, by_hand: bool = False
-    ) -> None:
+    async def polled(self, wallet: str, start: int, began: datetime, interval_seconds: float) -> None:
         """Note a complete, recorded poll from `start` (epoch seconds) on; raises Unavailable.
 
         To be called before the poll's checkpoint is kept, which must not be ahead of this.
         """
         interval = timedelta(seconds=interval_seconds)
         since = datetime.fromtimestamp(start, began.tzinfo)
-        await self._records.polled(wallet, Poll(since, began, self._now(), interval, by_hand))
+        await self._records.polled(wallet, Poll(since, began, self._now(), interval))
 
     async def looked_back(self, wallet: str, start: int, end: int, *, by_hand: bool = False) -> None:
         """Note that what happened from `start` to `end` (epoch seconds) was listed and recorded; raises Unavailable."""

@@ -233,8 +233,7 @@ class Poller:
         try:
             read = await self._read_all(follow, last, start)
             if self._contact:
-                by_hand = wished is not None and not alone
-                await self._contact.polled(wallet, start, began, self.interval, by_hand=by_hand)
+                await self._contact.polled(wallet, start, began, self.interval)
             kept = read
         finally:
             await self._turns.end_turn(key, kept)

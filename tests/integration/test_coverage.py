@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from libs.common.db.coverage import UnknownUserError, read_coverage
 from libs.common.db.engine import make_engine, transaction
-from libs.common.domain.contact import GapStatus, Way
+from libs.common.domain.contact import GapStatus, LookBack, Span, Way
 from libs.common.domain.coverage import Coverage
 from libs.common.domain.coverage_document import document
 from libs.common.domain.errors import Unavailable
@@ -61,9 +61,12 @@ class World:
     def chain(self, instance: str = "ingest-0") -> ChainContact:
         return ChainContact(self.store(instance), self.now)
 
-    async def polled(self, start: float, began: float, *, by_hand: bool = False, wallet: str = WALLET) -> None:
-        poll = Poll(at(start), at(began), at(began + 1), timedelta(seconds=30), by_hand)
+    async def polled(self, start: float, began: float, *, wallet: str = WALLET) -> None:
+        poll = Poll(at(start), at(began), at(began + 1), timedelta(seconds=30))
         await self.store().polled(wallet, poll)
+
+    async def backfilled(self, start: float, end: float, known: float) -> None:
+        await self.store().looked_back(WALLET, LookBack(Span(at(start), at(end)), at(known), Way.BACKFILL))
 
     async def report(self, until: float, **options: Any) -> Coverage:
         return await read_coverage(self.database.engine("ui"), at(until), 1, **options)
@@ -211,7 +214,7 @@ async def test_a_poll_that_does_not_reach_back_leaves_a_gap_that_a_backfill_heal
     await world.polled(-900, 0)
     await world.polled(500, 600)
     assert gaps(await world.report(610), Source.DATA_API) == [(0, 600, GapStatus.UNHEALED, "ended without a word")]
-    await world.polled(-3600, 615, by_hand=True)
+    await world.backfilled(-3600, 615, 616)
     report = await world.report(620)
     (gap,) = [each.gap for each in report.gaps]
     assert (gap.healed_by, gap.healed_at) == (Way.BACKFILL, at(616))

@@ -17,7 +17,7 @@ PING_UNANSWERED: Final = timedelta(seconds=40)
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """A complete poll: it listed what happened in [start, began) and was recorded at `done`; `by_hand` was asked for.
+    """A complete poll: it listed what happened in [start, began) and was recorded at `done`.
 
     `interval` is the time between two polls of one wallet, as stretched as it is now.
     """
@@ -26,7 +26,6 @@ class Poll:
     began: datetime
     done: datetime
     interval: timedelta
-    by_hand: bool = False
 
     @property
     def patience(self) -> timedelta:
@@ -36,8 +35,7 @@ class Poll:
     @property
     def look(self) -> LookBack:
         """Return the poll as a look at the past."""
-        way = Way.BACKFILL if self.by_hand else Way.POLL
-        return LookBack(Span(self.start, self.began), self.done, way)
+        return LookBack(Span(self.start, self.began), self.done, Way.POLL)
 
 
 def continues(poll: Poll, through: datetime | None, patience: timedelta) -> bool:

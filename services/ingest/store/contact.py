@@ -57,8 +57,6 @@ class ContactStore:
                         ended_by=None,
                     )
                 )
-                if poll.by_hand:
-                    await self._look_back(connection, Source.DATA_API, wallet, poll.look)
                 return
             if last is not None:
                 await connection.execute(
