@@ -27,6 +27,7 @@ MODULES: Final = {
     "export": "services.cli.export",
     "verify": "services.cli.verify",
     "coverage": "services.cli.coverage",
+    "gap": "services.cli.gap",
     "dlq": "services.cli.dlq",
     "probe": "services.cli.probe",
 }

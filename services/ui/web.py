@@ -15,7 +15,7 @@ from nicegui.elements.echart import EChart  # noqa: F401  registers its module
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.ui.api import control, coverage, docs, health
+from services.ui.api import control, coverage, docs, gap, health
 from services.ui.api import overview as overview_api
 from services.ui.auth import Sessions
 from services.ui.gate import Gate
@@ -97,6 +97,7 @@ def rest(
     for routes in (health.router(board), overview_api.router(board), control.router(engine, board, announce)):
         app.include_router(routes, prefix="/api")
     app.include_router(coverage.router(engine), prefix="/api")
+    app.include_router(gap.router(engine), prefix="/api")
     app.include_router(docs.router(), prefix="/api")
     errors.install(app)
     return app

@@ -345,6 +345,23 @@ async def test_coverage_tells_what_was_looked_at_and_refuses_what_it_does_not_kn
         assert (await visitor.get("/api/coverage")).status_code == 401
 
 
+async def test_the_gap_is_split_to_the_micro_and_an_unknown_user_refused(
+    database: Database, redis_url_for: RedisFor
+) -> None:
+    await fill(database, "minutes")
+    async with door(database, redis_url_for("ui")) as admin:
+        gaps = (await admin.get("/api/gap")).json()
+        assert gaps
+        for each in gaps:
+            parts = ("drift_micros", "spread_and_depth_micros", "fees_micros", "openings_micros", "residual_micros")
+            assert each["gap_micros"] == sum(each["size_micros"].values()) + sum(each[name] for name in parts)
+        assert (await admin.get("/api/gap", params={"user": gaps[0]["user"], "hours": 1})).json()[0]["since"]
+        for wrong in ({"hours": 0}, {"user": "nobody"}):
+            assert (await admin.get("/api/gap", params=wrong)).status_code == 422
+    async with door(database, redis_url_for("ui"), signed_in=False) as visitor:
+        assert (await visitor.get("/api/gap")).status_code == 401
+
+
 async def test_an_unknown_window_is_refused(database: Database, redis_url_for: RedisFor) -> None:
     async with door(database, redis_url_for("ui")) as admin:
         assert (await admin.get("/api/overview", params={"range": "2y"})).status_code == 422
@@ -379,7 +396,7 @@ async def test_the_description_names_every_route_and_fetches_nothing(
     async with door(database, redis_url_for("ui")) as admin:
         page = (await admin.get("/api/docs")).text
         paths = (await admin.get("/api/openapi.json")).json()["paths"]
-    assert set(paths) == {"/api/health", "/api/overview", "/api/control/pause", "/api/coverage"}
+    assert set(paths) == {"/api/health", "/api/overview", "/api/control/pause", "/api/coverage", "/api/gap"}
     assert all(path in page for path in paths)
     assert re.findall(r'(?:src|href)="(?:https?:)?//', page) == []
 
