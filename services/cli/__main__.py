@@ -28,6 +28,8 @@ MODULES: Final = {
     "verify": "services.cli.verify",
     "coverage": "services.cli.coverage",
     "gap": "services.cli.gap",
+    "deposit": "services.cli.flows",
+    "withdraw": "services.cli.flows",
     "dlq": "services.cli.dlq",
     "probe": "services.cli.probe",
 }

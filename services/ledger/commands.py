@@ -1,12 +1,17 @@
 """What an operator asks of the books."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 from libs.common.db.engine import make_engine
 from libs.common.db.tracking_gap import UserGap, read_gaps
+from libs.common.domain.kinds import EntryType
+from services.ledger.store.flows import Flow, post_flow
 from services.ledger.store.verification import Check, Report, verify_books
 
-__all__ = ["Check", "Report", "UserGap", "tracking_gaps", "verify"]
+__all__ = ["Check", "Flow", "Report", "UserGap", "flow", "tracking_gaps", "verify"]
+
+OPERATOR = "operator"
 
 
 async def verify(database_url: str) -> Report:
@@ -23,5 +28,28 @@ async def tracking_gaps(database_url: str, user: str | None = None, hours: int |
     engine = make_engine(database_url, application="shadowbook-gap", pool_size=1)
     try:
         return await read_gaps(engine, now, None if hours is None else now - timedelta(hours=hours), user)
+    finally:
+        await engine.dispose()
+
+
+async def flow(
+    database_url: str,
+    amount_micros: int,
+    *,
+    withdraw: bool,
+    user: str | None,
+    command_id: UUID | None = None,
+    actor: str = OPERATOR,
+) -> Flow:
+    """Deposit into or withdraw from the executable portfolio of `user` (by label), or the global one (None); audited.
+
+    The same `command_id` posts once. Raises Rejected, and changes nothing, when it cannot be done.
+    """
+    entry_type = EntryType.WITHDRAWAL if withdraw else EntryType.DEPOSIT
+    engine = make_engine(database_url, application="shadowbook-flow", pool_size=1)
+    try:
+        return await post_flow(
+            engine, entry_type, amount_micros, user=user, command_id=command_id or uuid4(), actor=actor
+        )
     finally:
         await engine.dispose()
