@@ -42,7 +42,7 @@ GRANT INSERT, UPDATE, DELETE ON portfolio, position, position_source, portfolio_
 GRANT UPDATE (posted_at) ON copy_attempt TO shadowbook_ledger;
 
 -- pricer: marks and resolutions
-GRANT INSERT ON market_price_snapshot TO shadowbook_pricer;
+GRANT INSERT, DELETE ON market_price_snapshot TO shadowbook_pricer;
 GRANT INSERT, UPDATE ON market_resolution TO shadowbook_pricer;
 
 -- ui: intents only
