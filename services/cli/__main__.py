@@ -26,6 +26,7 @@ MODULES: Final = {
     "backfill": "services.cli.backfill",
     "export": "services.cli.export",
     "verify": "services.cli.verify",
+    "rebuild": "services.cli.rebuild",
     "coverage": "services.cli.coverage",
     "gap": "services.cli.gap",
     "deposit": "services.cli.flows",

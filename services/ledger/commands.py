@@ -5,11 +5,12 @@ from uuid import UUID, uuid4
 
 from libs.common.db.engine import make_engine
 from libs.common.db.tracking_gap import UserGap, read_gaps
-from libs.common.domain.kinds import EntryType
+from libs.common.domain.kinds import EntryType, Scope
 from services.ledger.store.flows import Flow, post_flow
+from services.ledger.store.rebuilding import Change, Rebuilt, rebuild_books
 from services.ledger.store.verification import Check, Report, verify_books
 
-__all__ = ["Check", "Flow", "Report", "UserGap", "flow", "tracking_gaps", "verify"]
+__all__ = ["Change", "Check", "Flow", "Rebuilt", "Report", "UserGap", "flow", "rebuild", "tracking_gaps", "verify"]
 
 OPERATOR = "operator"
 
@@ -51,5 +52,17 @@ async def flow(
         return await post_flow(
             engine, entry_type, amount_micros, user=user, command_id=command_id or uuid4(), actor=actor
         )
+    finally:
+        await engine.dispose()
+
+
+async def rebuild(database_url: str, scope: Scope | None = None, *, dry_run: bool = False) -> Rebuilt:
+    """Compare the projection of a scope (None: all) with its entries and put right what differs; writes nothing else.
+
+    Safe while the services run: only portfolios that differ are locked, for as long as they are written.
+    """
+    engine = make_engine(database_url, application="shadowbook-rebuild", pool_size=1)
+    try:
+        return await rebuild_books(database_url, engine, scope, dry_run=dry_run)
     finally:
         await engine.dispose()
