@@ -29,6 +29,9 @@ class Holding:
     realized_pnl_micros: int = 0
 
 
+NOTHING: Final = Holding()
+
+
 def order_of(event_time: datetime, tx_hash: str | None, log_index: int | None) -> Order:
     """Return the place of an entry in its position's history."""
     return event_time, tx_hash is None, tx_hash or "", -1 if log_index is None else log_index
@@ -62,11 +65,13 @@ def moves_position(entry: Entry) -> bool:
     return bool(entry.share_delta_micros or entry.basis_micros)
 
 
-def refold(entries: Iterable[Entry]) -> Holding:
-    """Fold all entries of one position from nothing, in the given order; what was reversed never happened."""
+def refold(entries: Iterable[Entry], holding: Holding = NOTHING) -> Holding:
+    """Fold all entries of one position (from nothing), in the given order; what was reversed never happened.
+
+    With a `holding` that is the fold of all entries before these; no pair of entry and reversal may be split so.
+    """
     history: Sequence[Entry] = tuple(entries)
     gone = {entry.reverses for entry in history if entry.reverses is not None}
-    holding = Holding()
     for entry in history:
         if entry.reverses is None and entry.id not in gone and moves_position(entry):
             holding = apply(holding, entry.share_delta_micros, entry.basis_micros)

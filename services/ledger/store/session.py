@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.common.domain.kinds import EntryType, Scope
 from services.ledger.core.entries import Entry, Owner
-from services.ledger.core.fold import FIRST, Holding, Order, apply, in_order, moves_position, order_of, refold
+from services.ledger.core.fold import Holding, in_order, moves_position
 from services.ledger.core.settle import attribute
+from services.ledger.core.standing import Base, Standing
 from services.ledger.store import statements as sql
 
 Place = tuple[UUID, str]
@@ -43,27 +44,6 @@ class PortfolioDelta:
         elif kind is EntryType.FEE:
             self.fees -= entry.cash_delta_micros
             self.realized += entry.cash_delta_micros
-
-
-@dataclass(slots=True)
-class Standing:
-    """A position as the projection has it."""
-
-    holding: Holding
-    condition_id: str | None
-    folded: tuple[datetime, str | None, int | None] | None
-
-    @property
-    def order(self) -> Order:
-        """Return the place of the latest entry folded so far."""
-        return FIRST if self.folded is None else order_of(*self.folded)
-
-    def reach(self, entry: Entry) -> None:
-        """Remember `entry` as the latest one, if it is, and its condition."""
-        at = (entry.event_time, entry.tx_hash, entry.log_index)
-        if self.folded is None or order_of(*at) >= self.order:
-            self.folded = at
-        self.condition_id = entry.condition_id or self.condition_id
 
 
 class Session:
@@ -119,24 +99,25 @@ class Session:
         if ids:
             await self.connection.execute(sql.UPSERT_SNAPSHOTS, {"ids": ids, "now": now})
 
-    async def history(self, places: Iterable[Place]) -> dict[Place, list[Entry]]:
-        """Return all entries of positions, as posted."""
+    async def history(self, places: Mapping[Place, datetime]) -> dict[Place, list[Entry]]:
+        """Return the entries of positions that happened from a time each on, as posted."""
         found: dict[Place, list[Entry]] = {place: [] for place in places}
         if found:
-            for row in await self.connection.execute(sql.HISTORY, _places(found)):
+            parameters = {**_places(places), "since": list(places.values())}
+            for row in await self.connection.execute(sql.HISTORY, parameters):
                 found[row.portfolio_id, row.asset_id].append(entry_of(row))
         return found
 
     async def _move(self, moves: Mapping[Place, Sequence[Entry]], deltas: Mapping[UUID, PortfolioDelta]) -> None:
         standings: dict[Place, Standing] = {}
         resolved: dict[Place, str] = {}
-        late: list[Place] = []
+        late: dict[Place, datetime] = {}
         for row in await self.connection.execute(sql.POSITIONS, _places(moves)):
             place = (row.portfolio_id, row.asset_id)
             standing = standings[place] = _standing(row)
             entries = in_order(moves[place][0].owner.scope, moves[place])
-            if is_late(standing, entries):
-                late.append(place)
+            if (since := standing.since_when(entries)) is not None:
+                late[place] = since
             if row.resolved_condition_id is not None:
                 resolved[place] = row.resolved_condition_id
         histories = await self.history(late)
@@ -144,11 +125,9 @@ class Session:
             before = standing.holding.realized_pnl_micros
             entries = in_order(moves[place][0].owner.scope, moves[place])
             if place in histories:
-                standing.holding = refold(in_order(entries[0].owner.scope, histories[place]))
-            for entry in entries:
-                if place not in histories:
-                    standing.holding = apply(standing.holding, entry.share_delta_micros, entry.basis_micros)
-                standing.reach(entry)
+                standing.fold_again(entries, in_order(entries[0].owner.scope, histories[place]))
+            else:
+                standing.add(entries)
             if place in resolved and standing.holding.share_micros:
                 self.resolved.add(resolved[place])
             deltas[place[0]].realized += standing.holding.realized_pnl_micros - before
@@ -189,16 +168,6 @@ class Session:
         await self.connection.execute(sql.UPDATE_PORTFOLIOS, {"id": list(deltas), **columns})
 
 
-def is_late(standing: Standing, entries: Sequence[Entry]) -> bool:
-    """Tell whether entries (in order) cannot simply be added: one precedes what is folded, or takes something back."""
-    if any(entry.reverses is not None for entry in entries):
-        return True
-    first = entries[0]
-    if first.owner.scope is not Scope.SHADOW_USER:
-        return False
-    return order_of(first.event_time, first.tx_hash, first.log_index) < standing.order
-
-
 def entry_of(row: Row[Any]) -> Entry:
     """Return the entry a row of ledger_entry holds."""
     return Entry(
@@ -221,11 +190,19 @@ def entry_of(row: Row[Any]) -> Entry:
     )
 
 
+def base_of(row: Row[Any]) -> Base | None:
+    """Return the base a row of position keeps."""
+    if row.base_before is None:
+        return None
+    return Base(row.base_before, Holding(row.base_share_micros, row.base_cost_micros, row.base_realized_pnl_micros))
+
+
 def _standing(row: Row[Any]) -> Standing:
     if row.share_micros is None:
         return Standing(Holding(), None, None)
     folded = row.folded_event_time and (row.folded_event_time, row.folded_tx_hash, row.folded_log_index)
-    return Standing(Holding(row.share_micros, row.cost_micros, row.realized_pnl_micros), row.condition_id, folded)
+    holding = Holding(row.share_micros, row.cost_micros, row.realized_pnl_micros)
+    return Standing(holding, row.condition_id, folded, base_of(row))
 
 
 def _places(places: Iterable[Place]) -> dict[str, Any]:
@@ -248,6 +225,7 @@ def position_columns(standings: Mapping[Place, Standing]) -> dict[str, Any]:
     """Return positions as the arrays that UPSERT_POSITIONS takes."""
     ordered = list(standings.items())
     folded = [standing.folded or (None, None, None) for _, standing in ordered]
+    bases = [standing.base for _, standing in ordered]
     return {
         "portfolio_id": [place[0] for place, _ in ordered],
         "asset_id": [place[1] for place, _ in ordered],
@@ -258,4 +236,8 @@ def position_columns(standings: Mapping[Place, Standing]) -> dict[str, Any]:
         "folded_event_time": [at for at, _, _ in folded],
         "folded_tx_hash": [tx for _, tx, _ in folded],
         "folded_log_index": [index for _, _, index in folded],
+        "base_before": [base and base.before for base in bases],
+        "base_share_micros": [base and base.holding.share_micros for base in bases],
+        "base_cost_micros": [base and base.holding.cost_micros for base in bases],
+        "base_realized_pnl_micros": [base and base.holding.realized_pnl_micros for base in bases],
     }

@@ -26,7 +26,8 @@ RETURNING id
 
 POSITIONS: Final = text("""
 SELECT k.portfolio_id, k.asset_id, p.share_micros, p.cost_micros, p.realized_pnl_micros, p.condition_id,
-       p.folded_event_time, p.folded_tx_hash, p.folded_log_index, r.condition_id AS resolved_condition_id
+       p.folded_event_time, p.folded_tx_hash, p.folded_log_index, p.base_before, p.base_share_micros,
+       p.base_cost_micros, p.base_realized_pnl_micros, r.condition_id AS resolved_condition_id
 FROM unnest(CAST(:portfolios AS uuid[]), CAST(:assets AS text[])) AS k (portfolio_id, asset_id)
 LEFT JOIN position p ON p.portfolio_id = k.portfolio_id AND p.asset_id = k.asset_id
 LEFT JOIN outcome_asset o ON o.asset_id = k.asset_id
@@ -37,19 +38,23 @@ HISTORY: Final = text("""
 SELECT e.id, e.scope, e.user_id, e.source_user_id, e.condition_id, e.asset_id, e.entry_type, e.share_delta_micros,
        e.cash_delta_micros, e.cost_micros, e.price_micros, e.ref_id, e.event_time, e.tx_hash, e.log_index, e.reverses,
        e.portfolio_id
-FROM unnest(CAST(:portfolios AS uuid[]), CAST(:assets AS text[])) AS k (portfolio_id, asset_id)
-JOIN ledger_entry e ON e.portfolio_id = k.portfolio_id AND e.asset_id = k.asset_id
+FROM unnest(CAST(:portfolios AS uuid[]), CAST(:assets AS text[]), CAST(:since AS timestamptz[]))
+  AS k (portfolio_id, asset_id, since)
+JOIN ledger_entry e ON e.portfolio_id = k.portfolio_id AND e.asset_id = k.asset_id AND e.event_time >= k.since
 ORDER BY e.seq
 """)
 
 UPSERT_POSITIONS: Final = text("""
 INSERT INTO position (
   portfolio_id, asset_id, condition_id, share_micros, cost_micros, realized_pnl_micros, folded_event_time,
-  folded_tx_hash, folded_log_index, flags, updated_at)
+  folded_tx_hash, folded_log_index, base_before, base_share_micros, base_cost_micros, base_realized_pnl_micros, flags,
+  updated_at)
 SELECT p.*, '{}', clock_timestamp() FROM unnest(
   CAST(:portfolio_id AS uuid[]), CAST(:asset_id AS text[]), CAST(:condition_id AS text[]),
   CAST(:share_micros AS bigint[]), CAST(:cost_micros AS bigint[]), CAST(:realized_pnl_micros AS bigint[]),
-  CAST(:folded_event_time AS timestamptz[]), CAST(:folded_tx_hash AS text[]), CAST(:folded_log_index AS int[])) AS p
+  CAST(:folded_event_time AS timestamptz[]), CAST(:folded_tx_hash AS text[]), CAST(:folded_log_index AS int[]),
+  CAST(:base_before AS timestamptz[]), CAST(:base_share_micros AS bigint[]), CAST(:base_cost_micros AS bigint[]),
+  CAST(:base_realized_pnl_micros AS bigint[])) AS p
 ON CONFLICT (portfolio_id, asset_id) DO UPDATE SET
   condition_id = coalesce(excluded.condition_id, position.condition_id),
   share_micros = excluded.share_micros,
@@ -58,6 +63,10 @@ ON CONFLICT (portfolio_id, asset_id) DO UPDATE SET
   folded_event_time = excluded.folded_event_time,
   folded_tx_hash = excluded.folded_tx_hash,
   folded_log_index = excluded.folded_log_index,
+  base_before = excluded.base_before,
+  base_share_micros = excluded.base_share_micros,
+  base_cost_micros = excluded.base_cost_micros,
+  base_realized_pnl_micros = excluded.base_realized_pnl_micros,
   flags = CASE WHEN excluded.share_micros < 0 THEN position.flags ELSE array_remove(position.flags, 'oversold') END,
   updated_at = excluded.updated_at
 """)

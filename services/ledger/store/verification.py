@@ -14,8 +14,9 @@ from libs.common.db.engine import async_url
 from libs.common.domain.kinds import Scope
 from services.ledger.core.fold import Holding, in_order, refold
 from services.ledger.core.snapshot import Valued, value
+from services.ledger.core.standing import is_honest
 from services.ledger.store.invariants import INVARIANTS
-from services.ledger.store.session import entry_of
+from services.ledger.store.session import base_of, entry_of
 
 QUERY_SECONDS: Final = 900
 SHOWN_MAX: Final = 20
@@ -28,7 +29,8 @@ _ALIVE: Final = text(
     "SELECT max(updated_at) FROM system_checkpoint WHERE service = 'ledger' AND starts_with(key, 'process:')"
 )
 _HISTORIES: Final = text("""
-SELECT e.*, p.share_micros, p.cost_micros AS position_cost, p.realized_pnl_micros
+SELECT e.*, p.share_micros, p.cost_micros AS position_cost, p.realized_pnl_micros, p.base_before, p.base_share_micros,
+       p.base_cost_micros, p.base_realized_pnl_micros
 FROM ledger_entry e
 LEFT JOIN position p ON p.portfolio_id = e.portfolio_id AND p.asset_id = e.asset_id
 WHERE e.asset_id IS NOT NULL
@@ -120,13 +122,15 @@ async def _check_folds(connection: AsyncConnection) -> Check:
     compared, violated, found = 0, 0, []
     async for rows in grouped(connection, _HISTORIES, "portfolio_id", "asset_id"):
         first = rows[0]
-        folded = refold(in_order(Scope(first.scope), [entry_of(row) for row in rows]))
+        history = [entry_of(row) for row in rows]
+        folded = refold(in_order(Scope(first.scope), history))
         kept = Holding(first.share_micros or 0, first.position_cost or 0, first.realized_pnl_micros or 0)
         compared += 1
-        if folded != kept:
+        base = base_of(first)
+        if folded != kept or not is_honest(base, history):
             violated += 1
             found.append(
-                f"portfolio {first.portfolio_id}, asset {first.asset_id}: entries fold to {folded}, kept {kept}"
+                f"portfolio {first.portfolio_id}, asset {first.asset_id}: entries fold to {folded}, kept {kept}, {base}"
             )
             del found[SHOWN_MAX:]
     return Check("cost and realised profit are the fold of entries", compared, "positions", violated, tuple(found))

@@ -115,7 +115,7 @@ class DecisionSession:
         in_flight: defaultdict[UUID, list[Trade]] = defaultdict(list)
         for row in await sql.IN_FLIGHT.rows(self._connection, ids=ids):
             in_flight[row["portfolio_id"]].append(trade_of(row))
-        sources = await self._sources()
+        sources = await self._sources(row["asset_id"] for row in positions)
         assets = {row["asset_id"] for row in positions} | market.by_asset.keys()
         for trades in in_flight.values():
             for trade in trades:
@@ -141,10 +141,10 @@ class DecisionSession:
                 state.apply(trade)
         return states, starts
 
-    async def _sources(self) -> dict[str, dict[UUID, int]]:
+    async def _sources(self, assets: Iterable[str]) -> dict[str, dict[UUID, int]]:
         found: defaultdict[str, dict[UUID, int]] = defaultdict(dict)
         if self._scope is Scope.EXEC_GLOBAL:
-            for row in await sql.SOURCES.rows(self._connection):
+            for row in await sql.SOURCES.rows(self._connection, assets=sorted(assets)):
                 found[row["asset_id"]][row["source_user_id"]] = row["share_micros"]
         return found
 

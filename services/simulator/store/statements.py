@@ -83,7 +83,10 @@ SELECT portfolio_id, asset_id, condition_id, share_micros, cost_micros FROM posi
 WHERE portfolio_id = ANY(CAST(:ids AS uuid[])) AND share_micros <> 0
 """)
 
-SOURCES: Final = Query("SELECT asset_id, source_user_id, share_micros FROM position_source WHERE share_micros > 0")
+SOURCES: Final = Query("""
+SELECT asset_id, source_user_id, share_micros FROM position_source
+WHERE asset_id = ANY(CAST(:assets AS text[])) AND share_micros > 0
+""")
 
 IN_FLIGHT: Final = Query("""
 SELECT a.portfolio_id, a.kind, a.side, a.condition_id, a.asset_id, a.user_id, a.filled_share_micros,
@@ -154,16 +157,19 @@ GROUP BY k.portfolio_id, k.asset_id, k.book_hash, a.side, f.price_micros
 """What portfolios already took of book versions."""
 
 SHADOW_HELD: Final = Query("""
-SELECT k.group_id, coalesce(sum(e.share_delta_micros), 0) AS share_micros
+SELECT k.group_id, CAST(o.share_micros
+  - coalesce((SELECT sum(e.share_delta_micros) FROM ledger_entry e
+      WHERE e.portfolio_id = o.portfolio_id AND e.asset_id = o.asset_id AND e.event_time > k.before), 0)
+  - coalesce((SELECT sum(e.share_delta_micros) FROM event_group_member m
+      JOIN ledger_entry e ON e.ref_id = CAST(m.event_id AS text)
+      WHERE m.group_id = k.group_id AND e.portfolio_id = o.portfolio_id AND e.asset_id = o.asset_id
+        AND e.event_time <= k.before), 0) AS bigint) AS share_micros
 FROM unnest(CAST(:groups AS uuid[]), CAST(:users AS uuid[]), CAST(:assets AS text[]), CAST(:before AS timestamptz[]))
   AS k (group_id, user_id, asset_id, before)
 JOIN portfolio p ON p.scope = 'SHADOW_USER' AND p.user_id = k.user_id
-JOIN ledger_entry e ON e.portfolio_id = p.id AND e.asset_id = k.asset_id AND e.event_time <= k.before
-WHERE NOT EXISTS (
-  SELECT FROM event_group_member m WHERE m.group_id = k.group_id AND CAST(m.event_id AS text) = e.ref_id)
-GROUP BY k.group_id
+JOIN position o ON o.portfolio_id = p.id AND o.asset_id = k.asset_id
 """)
-"""Their own position before a group, its members left out."""
+"""Their own position before a group, its members left out: what they hold, less what came since."""
 
 WRITE: Final = Query("""
 WITH attempts AS (

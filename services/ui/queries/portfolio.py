@@ -56,12 +56,14 @@ LIMIT :limit
 """)
 _LARGEST_USER: Final = text("""
 SELECT u.label, CAST(sum(floor(s.share_micros::numeric * coalesce(mark.price_micros, 0) / 1000000)) AS bigint) AS value
-FROM position_source s
+FROM portfolio f
+JOIN position h ON h.portfolio_id = f.id AND h.share_micros <> 0
+JOIN position_source s ON s.asset_id = h.asset_id
 JOIN followed_user u ON u.id = s.source_user_id
 LEFT JOIN LATERAL (
   SELECT price_micros FROM market_price_snapshot p WHERE p.asset_id = s.asset_id ORDER BY p.at DESC LIMIT 1
 ) mark ON true
-WHERE s.share_micros > 0
+WHERE f.scope = 'EXEC_GLOBAL' AND s.share_micros > 0
 GROUP BY u.label
 ORDER BY value DESC, u.label
 LIMIT 1
