@@ -139,6 +139,10 @@ SELECT id, 'simulator-1', decided_at, asset_id, md5('b' || n), decided_at FROM g
 WHERE decided_at > until - interval '30 days' ORDER BY n;
 """
 _ATTEMPTS: Final = """
+CREATE TEMP TABLE checks AS
+SELECT jsonb_agg(jsonb_build_object('name', c, 'passed', true, 'value', 123456789, 'limit', 987654321)) AS passed
+FROM unnest(ARRAY['paused', 'enabled', 'known', 'open', 'closing', 'stale', 'day', 'week', 'drawdown', 'minimum',
+                  'cash', 'total', 'market', 'spread', 'reference', 'mid', 'depth']) c;
 INSERT INTO copy_attempt (id, portfolio_id, seq, scope, user_id, group_id, kind, condition_id, asset_id, side,
   decision, reason_codes, out_of_order, due_at, decided_at, book_hash, book_fetched_at, best_bid_micros,
   best_ask_micros, mid_price_micros, their_reference_price_micros, limit_price_micros, depth_micros,
@@ -166,9 +170,7 @@ SELECT attempt_id, portfolio_id, seq, scope, user_id, id, 'TRADE', condition_id,
            'week_start_equity_micros', bankroll, 'week_flows_micros', 0, 'peak_equity_micros', bankroll,
            'drawdown_tripped', false, 'net_flows_micros', bankroll, 'taken', '[]'::jsonb,
            'shadow_share_micros', NULL)),
-       (SELECT jsonb_agg(jsonb_build_object('name', c, 'passed', true, 'value', n, 'limit', bankroll)) FROM unnest(
-         ARRAY['paused', 'enabled', 'known', 'open', 'closing', 'stale', 'day', 'week', 'drawdown', 'minimum', 'cash',
-               'total', 'market', 'spread', 'reference', 'mid', 'depth']) c),
+       (SELECT passed FROM checks),
        CASE WHEN executed THEN decided_at + interval '0.1 s' END
 FROM a, span ORDER BY n, scope DESC;
 INSERT INTO executable_fill (attempt_id, level, share_micros, price_micros, notional_micros, fee_micros)

@@ -61,11 +61,12 @@ WHERE a.posted_at IS NULL AND a.decision = 'EXECUTE' AND a.decided_at < :until
 ORDER BY a.decided_at, a.portfolio_id, a.seq LIMIT :limit
 """)  # noqa: S608
 _RESOLUTIONS: Final = text(f"""
-SELECT r.condition_id, r.payouts_micros, r.resolved_at, r.observed_at FROM market_resolution r
-WHERE r.observed_at < :until AND EXISTS (
-    SELECT FROM outcome_asset o JOIN position p ON p.asset_id = o.asset_id AND p.share_micros <> 0
-    WHERE o.condition_id = r.condition_id)
-  AND {_without_letter("r.condition_id", "markets.resolved")}
+WITH held AS MATERIALIZED (
+  SELECT DISTINCT o.condition_id FROM position p JOIN outcome_asset o ON o.asset_id = p.asset_id
+  WHERE p.share_micros <> 0)
+SELECT r.condition_id, r.payouts_micros, r.resolved_at, r.observed_at
+FROM held JOIN market_resolution r ON r.condition_id = held.condition_id
+WHERE r.observed_at < :until AND {_without_letter("r.condition_id", "markets.resolved")}
 ORDER BY r.observed_at, r.condition_id LIMIT :limit
 """)  # noqa: S608
 

@@ -10,6 +10,7 @@ from libs.common.db.engine import transaction
 from libs.common.domain.config import CopyConfig
 from services.ui.queries.control import Control, read_control
 from services.ui.queries.decisions import DecisionRow, Reasons, read_latest, read_reasons
+from services.ui.queries.episodes import Episodes
 from services.ui.queries.health import HealthFacts, read_health
 from services.ui.queries.people import Person, read_configs, read_people, with_trends
 from services.ui.queries.portfolio import (
@@ -21,7 +22,6 @@ from services.ui.queries.portfolio import (
     read_figures,
     read_holdings,
     read_largest_user,
-    read_win_rate,
 )
 from services.ui.queries.verdict import Verdict, Waiting, judge
 
@@ -136,14 +136,14 @@ async def read_facts(engine: AsyncEngine, waiting: Waiting, now: datetime) -> Fa
     )
 
 
-async def read_slow(engine: AsyncEngine, facts: Facts, now: datetime) -> Slow:
+async def read_slow(engine: AsyncEngine, facts: Facts, episodes: Episodes, now: datetime) -> Slow:
     """Return the slow part; raises Unavailable while the database is away."""
     async with transaction(engine) as connection:
         top = await with_trends(connection, best_of(facts.people), now)
         reasons = await read_reasons(connection, now)
         rate = WinRate(closed=0, won=0)
         if facts.figures is not None:
-            rate = await read_win_rate(connection, facts.figures.portfolio_id)
+            rate = await episodes.read(connection, facts.figures.portfolio_id)
     return Slow(top_people=tuple(top), reasons=reasons, win_rate=rate)
 
 

@@ -9,7 +9,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 POSITIONS_MAX: Final = 2_000
-CLOSED_POSITIONS_MAX: Final = 1_000
 
 _FIGURES: Final = text("""
 SELECT p.id, p.opened_at, p.drawdown_tripped, p.peak_equity_micros, p.fees_micros,
@@ -55,39 +54,23 @@ ORDER BY p.updated_at DESC
 LIMIT :limit
 """)
 _LARGEST_USER: Final = text("""
-SELECT u.label, CAST(sum(floor(s.share_micros::numeric * coalesce(mark.price_micros, 0) / 1000000)) AS bigint) AS value
-FROM portfolio f
-JOIN position h ON h.portfolio_id = f.id AND h.share_micros <> 0
-JOIN position_source s ON s.asset_id = h.asset_id
+WITH held AS MATERIALIZED (
+  SELECT h.asset_id, mark.price_micros
+  FROM portfolio f
+  JOIN position h ON h.portfolio_id = f.id AND h.share_micros <> 0
+  LEFT JOIN LATERAL (
+    SELECT price_micros FROM market_price_snapshot p WHERE p.asset_id = h.asset_id ORDER BY p.at DESC LIMIT 1
+  ) mark ON true
+  WHERE f.scope = 'EXEC_GLOBAL'
+)
+SELECT u.label, CAST(sum(floor(s.share_micros::numeric * coalesce(held.price_micros, 0) / 1000000)) AS bigint) AS value
+FROM held
+JOIN position_source s ON s.asset_id = held.asset_id
 JOIN followed_user u ON u.id = s.source_user_id
-LEFT JOIN LATERAL (
-  SELECT price_micros FROM market_price_snapshot p WHERE p.asset_id = s.asset_id ORDER BY p.at DESC LIMIT 1
-) mark ON true
-WHERE f.scope = 'EXEC_GLOBAL' AND s.share_micros > 0
+WHERE s.share_micros > 0
 GROUP BY u.label
 ORDER BY value DESC, u.label
 LIMIT 1
-""")
-# From flat to flat all cost is removed again, so an episode's realised result is the sum of its cash. A posting's fee
-# bears its reference and belongs to its episode even when the fill left the position flat.
-_EPISODES: Final = text("""
-WITH recent AS (
-  SELECT asset_id FROM position WHERE portfolio_id = :portfolio ORDER BY updated_at DESC LIMIT :limit
-), postings AS (
-  SELECT e.asset_id, e.ref_id, min(e.event_time) AS at, min(e.seq) AS seq, sum(e.share_delta_micros) AS shares,
-         sum(CASE WHEN e.entry_type IN ('SPLIT', 'MERGE') AND e.cost_micros IS NOT NULL THEN -e.cost_micros
-                  ELSE e.cash_delta_micros END) AS cash
-  FROM recent JOIN ledger_entry e ON e.portfolio_id = :portfolio AND e.asset_id = recent.asset_id
-  GROUP BY e.asset_id, e.ref_id
-), running AS (
-  SELECT *, sum(shares) OVER (PARTITION BY asset_id ORDER BY at, seq) AS held FROM postings
-), numbered AS (
-  SELECT *, count(*) FILTER (WHERE held = 0) OVER (PARTITION BY asset_id ORDER BY at, seq) - (held = 0)::int AS episode
-  FROM running
-), episodes AS (
-  SELECT asset_id, episode, sum(cash) AS result, bool_or(held = 0) AS closed FROM numbered GROUP BY asset_id, episode
-)
-SELECT count(*) FILTER (WHERE closed) AS closed, count(*) FILTER (WHERE closed AND result > 0) AS won FROM episodes
 """)
 
 
@@ -190,13 +173,6 @@ async def read_largest_user(connection: AsyncConnection) -> tuple[str, int] | No
     """Return whose fills led to the largest part of what the global portfolio holds, and its value."""
     row = (await connection.execute(_LARGEST_USER)).one_or_none()
     return None if row is None else (row.label, row.value)
-
-
-async def read_win_rate(connection: AsyncConnection, portfolio: UUID) -> WinRate:
-    """Return how the closed episodes of the last positions touched ended."""
-    parameters = {"portfolio": portfolio, "limit": CLOSED_POSITIONS_MAX}
-    row = (await connection.execute(_EPISODES, parameters)).one()
-    return WinRate(closed=row.closed, won=row.won)
 
 
 def _holding(row: Any) -> Holding:
