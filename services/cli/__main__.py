@@ -33,6 +33,13 @@ MODULES: Final = {
     "withdraw": "services.cli.flows",
     "dlq": "services.cli.dlq",
     "probe": "services.cli.probe",
+    "config": "services.cli.config",
+    "blacklist": "services.cli.blacklist",
+    "breaker": "services.cli.breaker",
+    "pause": "services.cli.control",
+    "resume": "services.cli.control",
+    "enable": "services.cli.control",
+    "disable": "services.cli.control",
 }
 """Commands and the modules that register them; only the one that was asked for is imported."""
 

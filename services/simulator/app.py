@@ -84,6 +84,7 @@ class _Simulator:
         self._groups = GroupStore(self._engine, self._scope, self._consumer)
         self._rules = CurrentRules({})
         self._config_changed = asyncio.Event()
+        self._config_fault: str | None = None
         self._announcer = Announcer(self._scope, self._publish)
         self._books = BookStore(self._engine, settings.instance)
         self._desk = BookDesk(
@@ -176,8 +177,11 @@ class _Simulator:
             if written := await self._configs.merge():
                 _log.info("config_merged", versions=written)
             self._health.set_fault("config", None)
+            self._config_fault = None
         except Rejected as error:
-            _log.error("config_rejected", error=str(error))
+            if str(error) != self._config_fault:
+                _log.error("config_rejected", error=str(error))
+            self._config_fault = str(error)
             self._health.set_fault("config", str(error)[:300])
         self._rules = await self._configs.current()
 

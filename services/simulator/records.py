@@ -116,6 +116,7 @@ def portfolio_row(state: PortfolioState, decided_through: datetime | None) -> di
         "decided_through": decided_through,
         "peak_equity_micros": state.peak_equity_micros,
         "drawdown_tripped": state.drawdown_tripped,
+        "drawdown_reset_at": state.drawdown_reset_at,
         "last_first_detect_time": order[0] if order else None,
         "last_first_event_time": order[1] if order else None,
         "last_first_ordinal": order[2] if order else None,
