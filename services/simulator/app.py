@@ -138,9 +138,10 @@ class _Simulator:
             ]
             try:
                 await _until_up(self._merge, stop)
+                background.append(tasks.create_task(self._watch_config()))
                 await _until_up(self._take_up, stop)
                 await self._bus.start()
-                background += [tasks.create_task(self._watch_config()), tasks.create_task(self._sweep())]
+                background.append(tasks.create_task(self._sweep()))
                 await self._scheduler.run(stop, lambda: self._health.progress("scheduler"))
             finally:
                 await self._bus.stop()
