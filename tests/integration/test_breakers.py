@@ -273,4 +273,4 @@ async def test_only_executable_portfolios_have_a_breaker_to_reset(database: Data
     for wrong in ({"portfolio": portfolio_id(Scope.SHADOW_USER, OTTER)}, {"portfolio": uuid4()}, {"scope": USER}):
         with pytest.raises(Rejected, match="expected an executable portfolio"):
             async with transaction(database.engine("ui")) as connection:
-                await switches.reset_drawdown(connection, "admin", **wrong)  # type: ignore[arg-type]
+                await switches.reset_drawdown(connection, "admin", **wrong)

@@ -222,16 +222,16 @@ async def test_a_users_row_goes_before_the_one_for_all_and_both_before_the_confi
     await put(world, {None: {"market_blacklist": [CONDITION, OTHER]}})
     configs = world.replica(USER).configs
 
-    async def rules_of(user: UUID) -> frozenset[str]:
+    async def rules_of(user: UUID) -> set[str]:
         await configs.merge()
-        return (await configs.current()).of(user).blacklist
+        return set((await configs.current()).of(user).blacklist)
 
     assert await rules_of(OTTER) == {CONDITION, OTHER}
     await listed(world, CONDITION, None, False)
     await listed(world, OTHER, OTTER, False)
-    assert (await rules_of(OTTER), await rules_of(HERON)) == (frozenset(), {OTHER})
+    assert (await rules_of(OTTER), await rules_of(HERON)) == (set(), {OTHER})
     await listed(world, CONDITION, HERON, True)
-    assert (await rules_of(OTTER), await rules_of(HERON)) == (frozenset(), {CONDITION, OTHER})
+    assert (await rules_of(OTTER), await rules_of(HERON)) == (set(), {CONDITION, OTHER})
     await listed(world, OTHER, OTTER, None)
     assert await rules_of(OTTER) == {OTHER}
     assert not await listed(world, OTHER, OTTER, None)  # nothing changes, so nothing is written
