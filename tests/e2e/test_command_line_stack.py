@@ -91,56 +91,6 @@ def test_a_second_up_in_the_same_directory_is_refused(stack: Up) -> None:
     assert f"in use by `shadowbook up` (process {stack.pid})" in outcome.err
 
 
-def test_the_configuration_is_shown_set_and_remembered(stack: Up, tmp_path: Path) -> None:
-    file = tmp_path / "config.json"
-    file.write_text('{"global": {"max_spread_micros": 25000}}')
-    assert "Changed the global configuration" in ask(stack, "config", "set", str(file)).out
-    assert "Nothing changed" in ask(stack, "config", "set", str(file)).out
-    view = json.loads(ask(stack, "config", "show", "--json").out)
-    assert (view["values"]["max_spread_micros"], view["sources"]["max_spread_micros"]) == (25_000, "global")
-    assert "max_spread_micros" in ask(stack, "config", "show").out
-    assert ask(stack, "config", "history").code == 0
-    versions = json.loads(ask(stack, "config", "history", "--json", "--limit", "5").out)
-    assert {"max_spread_micros": [20_000, 25_000]} in [each["changes"] for each in versions]
-    file.write_text('{"global": {"max_spread_micros": null}, "users": {"nobody": {}}}')
-    outcome = ask(stack, "config", "set", str(file))
-    assert (outcome.code, "'nobody'" in outcome.err) == (2, True)
-    file.write_text('{"global": {"copy_pct": 0}}')
-    outcome = ask(stack, "config", "set", str(file))
-    assert (outcome.code, "copy_pct: expected greater than 0, got 0" in outcome.err) == (2, True)
-
-
-def test_the_switches_say_how_they_stand(stack: Up) -> None:
-    user = json.loads(ask(stack, "breaker", "list", "--json").out)[1]["user"]
-    assert ask(stack, "pause").out.startswith("Copying is paused, since ")
-    assert json.loads(ask(stack, "resume", "--json").out)["paused"] is False
-    assert ask(stack, "disable", user).out.startswith(f"{user} is shadowed, not copied")
-    assert json.loads(ask(stack, "enable", user, "--json").out)["enabled"] is True
-    assert ask(stack, "disable", "nobody").code == 2
-
-
-def test_breakers_are_listed_and_reset(stack: Up) -> None:
-    lines = ask(stack, "breaker", "list").out.splitlines()
-    assert lines[0].split() == ["portfolio", "equity", "breaker", "from", "lost", "limit", "state"]
-    assert lines[1].split()[::2][:2] == ["global", "daily_loss"]
-    user = json.loads(ask(stack, "breaker", "list", "--json").out)[1]["user"]
-    assert ask(stack, "breaker", "reset", "--user", user).out.startswith(f"The drawdown of {user} counts from ")
-    assert json.loads(ask(stack, "breaker", "reset", "--global", "--json").out)["scope"] == "EXEC_GLOBAL"
-    assert ask(stack, "breaker", "reset").code == 2
-    assert ask(stack, "breaker", "reset", "--user", user, "--global").code == 2
-
-
-def test_a_market_is_blacklisted_and_taken_off(stack: Up) -> None:
-    market = "0x" + "e" * 64
-    assert ask(stack, "blacklist", "list").out == "No market is blacklisted.\n"
-    assert ask(stack, "blacklist", "add", market, "--reason", "test").out == f"{market} is blacklisted for all.\n"
-    (row,) = json.loads(ask(stack, "blacklist", "list", "--json").out)
-    assert (row["condition_id"], row["listed"], row["reason"]) == (market, True, "test")
-    assert "a market not seen yet  (test)" in ask(stack, "blacklist", "list").out
-    assert json.loads(ask(stack, "blacklist", "remove", market, "--json").out)["changed"] is True
-    assert ask(stack, "blacklist", "add", "no such market").code == 2
-
-
 def test_follow_and_unfollow_say_what_they_did(stack: Up) -> None:
     url = f"https://polymarket.com/profile/{WALLET.upper().replace('X', 'x')}"
     assert ask(stack, "follow", url, "--user", "ann").out == f"Following ann ({WALLET}).\n"
