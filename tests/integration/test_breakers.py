@@ -191,6 +191,7 @@ async def test_a_drawdown_stays_tripped_until_its_reset_and_then_counts_from_the
     assert (await play.decide(age_s=3.7)).decision == "EXECUTE"  # 11.6 % below the new peak, 20 % below the old
     await play.mark_at("0.33")
     assert (await play.decide(age_s=3.6)).reason_codes == ["BREAKER_DRAWDOWN"]
+    await play.mark_at("0.45")
     assert (await play.decide(age_s=3.5)).reason_codes == ["BREAKER_DRAWDOWN"]  # that reset was carried out once
     audit = await play.execute("SELECT actor, detail ->> 'user' FROM audit_log WHERE action = 'breaker.reset'")
     assert [tuple(row) for row in audit] == [("admin", "otter")]
