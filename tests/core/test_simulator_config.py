@@ -122,10 +122,8 @@ def test_a_wrong_file_is_refused_with_its_place(content: object, complaint: str)
         ({"jitter_ms": -1}, "jitter_ms: expected greater than or equal to 0, got -1"),
         ({"depth_multiple": "-0.5"}, "depth_multiple: expected greater than or equal to 0, got"),
         ({"below_min": "MAYBE"}, "below_min: expected 'CLAMP_UP' or 'SKIP', got 'MAYBE'"),
-        ({"user_max_trade_notional_micros": 999_999}, r"at least min_marketable_micros \(1000000\), got 999999"),
-        ({"min_trade_notional_micros": 0, "max_trade_notional_micros": 500_000}, "no BUY could ever be made"),
+        ({"max_trade_notional_micros": 4_999_999}, r"at least min_trade_notional_micros \(5000000\), got 4999999"),
         ({"decision_latency_ms": 117_751}, "max_event_age_seconds: expected at least 121, got 120"),
-        ({"max_event_age_seconds": 2}, "max_event_age_seconds: expected at least 3, got 2"),
         ({"market_blacklist": ["will-it-rain"]}, "market_blacklist: expected condition ids .* got 'will-it-rain'"),
         ({"copy_pct": 0, "jitter_ms": -1}, "copy_pct: .*; jitter_ms: "),
     ],
@@ -140,7 +138,8 @@ def test_a_refusal_names_the_setting_what_was_expected_and_what_came(values: dic
     "values",
     [
         {"decision_latency_ms": 117_750},  # 2000 + 117750 + 250 ms is just 120 s
-        {"max_event_age_seconds": 3},
+        {"max_event_age_seconds": 2},  # nothing is ever copied, and whoever sets that is told so
+        {"user_max_trade_notional_micros": 999_999},
         {"user_max_trade_notional_micros": 1_000_000},
         {"min_trade_notional_micros": 250_000_000},
         {"weekly_loss_limit_pct": 1},  # a weekly limit below the daily one is what an admin may want

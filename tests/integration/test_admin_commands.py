@@ -101,7 +101,10 @@ async def test_the_configuration_is_set_shown_and_remembered(
     [
         ('{"global": {"copy_pct": 0}}', "global: copy_pct: expected greater than 0, got 0"),
         ('{"global": {"copy_pct": 2}, "users": {"nobody": {}}}', "got 'nobody'"),
-        ('{"global": {"max_event_age_seconds": 2}}', "max_event_age_seconds: expected at least 3, got 2"),
+        (
+            '{"global": {"max_event_age_seconds": 2, "jitter_ms": 300}}',
+            "max_event_age_seconds: expected at least 4, got 2",
+        ),
         ("[]", "expected a JSON object, got list"),
         ("{", "standard input: expected JSON"),
     ],

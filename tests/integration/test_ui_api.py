@@ -397,7 +397,8 @@ async def test_the_description_names_every_route_and_fetches_nothing(
         page = (await admin.get("/api/docs")).text
         paths = (await admin.get("/api/openapi.json")).json()["paths"]
     assert set(paths) == {
-            "/api/health", "/api/overview", "/api/control/pause", "/api/control/breakers/reset", "/api/coverage", "/api/gap",
+            "/api/health", "/api/overview", "/api/control/pause", "/api/control/breakers/reset", "/api/coverage",
+            "/api/gap",
             "/api/config/global", "/api/config/user/{id}", "/api/users/{id}/enabled", "/api/blacklist",
             "/api/markets/{condition_id}/blacklist",
         }  # fmt: skip

@@ -20,6 +20,8 @@ AMOUNT_MICROS_MAX: Final = 10**15
 BLACKLIST_MAX: Final = 10_000
 AGGREGATION_WINDOW_MS: Final = 2_000
 """How long a group stays open (SPEC 4); no decision on it can come sooner."""
+DEFAULT_WAIT_MS: Final = 1_000
+"""Latency and jitter together as they are unless somebody sets them."""
 _IDENTIFIER: Final = re.compile(r"0x[0-9a-f]+|[0-9]+")
 
 
@@ -234,28 +236,29 @@ def document(config: CopyConfig) -> dict[str, Any]:
     return found
 
 
+def youngest_decision_ms(config: CopyConfig) -> int:
+    """Return the longest time from a group's first fill to its decision when nothing is late, in milliseconds."""
+    return AGGREGATION_WINDOW_MS + config.decision_latency_ms + config.jitter_ms
+
+
 def contradictions(
     config: CopyConfig, own: Mapping[str, Any] | None = None, known: Collection[str] | None = None
 ) -> list[Problem]:
     """Return what contradicts in a merged configuration; `own` names what a user's row sets, None for the global row.
 
     With `known` only what those settings alone contradict. A user's own maximum below the inherited minimum is no
-    contradiction: SPEC 5 gives it a meaning, nothing of theirs is copied (BELOW_MIN_NOTIONAL). Nor are loss limits in
-    any order: whichever is met first stops.
+    contradiction: SPEC 5 gives it a meaning, nothing of theirs is copied (BELOW_MIN_NOTIONAL); `remarks` tells of it.
+    Nor are loss limits in any order: whichever is met first stops. Waiting longer than a group may age is one.
     """
     found: list[tuple[str, str, str]] = []
-    least, most, marketable = "min_trade_notional_micros", "max_trade_notional_micros", "min_marketable_micros"
+    least, most = "min_trade_notional_micros", "max_trade_notional_micros"
     bounds = config.min_trade_notional_micros, config.max_trade_notional_micros
     if bounds[1] < bounds[0] and (own is None or {least, most} <= own.keys()):
         text = f"expected at least {least} ({bounds[0]}), got {bounds[1]}: no order could ever be made"
         found.append((most, least, text))
-    for name in (most, "user_max_trade_notional_micros"):
-        value = getattr(config, name)
-        if value is not None and value < config.min_marketable_micros:
-            text = f"expected at least {marketable} ({config.min_marketable_micros}), got {value}: "
-            found.append((name, marketable, text + "no BUY could ever be made"))
-    youngest_ms = AGGREGATION_WINDOW_MS + config.decision_latency_ms + config.jitter_ms
-    if youngest_ms > config.max_event_age_seconds * 1000:
+    youngest_ms = youngest_decision_ms(config)
+    is_slow = config.decision_latency_ms + config.jitter_ms > DEFAULT_WAIT_MS
+    if is_slow and youngest_ms > config.max_event_age_seconds * 1000:
         text = (
             f"expected at least {-(-youngest_ms // 1000)}, got {config.max_event_age_seconds}: a decision comes up to "
             f"{youngest_ms} ms after the first fill (window {AGGREGATION_WINDOW_MS} + decision_latency_ms "
@@ -273,4 +276,12 @@ def remarks(config: CopyConfig) -> list[str]:
         if value is not None and value < config.min_trade_notional_micros:
             least = config.min_trade_notional_micros
             found.append(f"{name} ({value}) is below min_trade_notional_micros ({least}): nothing is copied")
+        if value is not None and value < config.min_marketable_micros:
+            least = config.min_marketable_micros
+            found.append(f"{name} ({value}) is below min_marketable_micros ({least}): no BUY is ever made")
+    if youngest_decision_ms(config) > config.max_event_age_seconds * 1000:
+        found.append(
+            f"max_event_age_seconds ({config.max_event_age_seconds}) is below the {youngest_decision_ms(config)} ms "
+            "that may pass between the first fill and a decision: every group could be stale"
+        )
     return found
