@@ -1,7 +1,7 @@
-"""What an operator asks of the simulator: apply a configuration, decide recorded attempts again."""
+"""What an operator asks of the simulator: apply a configuration, decide recorded attempts again, explain one."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +17,7 @@ from libs.common.domain.config_file import ConfigFile, read_config_file
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.messages import ConfigChanged, Message
 from services.simulator.breakers import Breaker, PortfolioBreakers, read_breakers
-from services.simulator.replay import Difference, Replayed, replay
+from services.simulator.replay import Difference, Replayed, count, replay
 from services.simulator.store.session import BEGINNING
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "list_breakers",
     "replay_attempts",
     "validate_config_file",
+    "watch_replay",
 ]
 
 OPERATOR = "operator"
@@ -133,3 +134,22 @@ async def replay_attempts(database_url: str, user: str | None = None, since: dat
     finally:
         await engine.dispose()
     return [each for each in found if each.differences or each.book_is_gone]
+
+
+async def watch_replay(
+    database_url: str, user: str | None, since: datetime | None, see: Callable[[int, Replayed | None], None]
+) -> None:
+    """Decide recorded attempts again, up to now; `see` hears how many there are (first alone), and each as it is done.
+
+    Memory stays flat however many there are. Raises Rejected for a user who is not followed.
+    """
+    begin, until = since or BEGINNING, datetime.now(UTC)
+    engine = make_engine(database_url, application="shadowbook-replay", pool_size=1)
+    try:
+        async with engine.connect() as connection:
+            total = await count(connection, user, begin, until)
+            see(total, None)
+            async for each in replay(connection, user, begin, until):
+                see(total, each)
+    finally:
+        await engine.dispose()
