@@ -12,21 +12,27 @@ from libs.common.bus import Bus
 from libs.common.bus.streams import CONFIG_CHANGED, Stream
 from libs.common.db.dead_letters import PostgresDeadLetters
 from libs.common.db.engine import make_engine, transaction
+from libs.common.db.explanations import AmbiguousError, Candidate, read_explanations
 from libs.common.db.settings import find_user, write_settings
 from libs.common.domain.config_file import ConfigFile, read_config_file
 from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.explanation import Explanation
 from libs.common.messages import ConfigChanged, Message
 from services.simulator.breakers import Breaker, PortfolioBreakers, read_breakers
 from services.simulator.replay import Difference, Replayed, count, replay
 from services.simulator.store.session import BEGINNING
 
 __all__ = [
+    "AmbiguousError",
     "Breaker",
+    "Candidate",
     "Difference",
+    "Explanation",
     "PortfolioBreakers",
     "Replayed",
     "announce",
     "apply_config_file",
+    "explain_attempts",
     "list_breakers",
     "replay_attempts",
     "validate_config_file",
@@ -151,5 +157,18 @@ async def watch_replay(
             see(total, None)
             async for each in replay(connection, user, begin, until):
                 see(total, each)
+    finally:
+        await engine.dispose()
+
+
+async def explain_attempts(database_url: str, name: str) -> list[Explanation]:
+    """Return the explanations of what `name` means: an attempt, a group or a transaction, by id, prefix or hash.
+
+    Raises AmbiguousError with candidates where a prefix means several, Rejected where it means nothing.
+    """
+    engine = make_engine(database_url, application="shadowbook-explain", pool_size=1)
+    try:
+        async with engine.connect() as connection:
+            return await read_explanations(connection, name)
     finally:
         await engine.dispose()
