@@ -14,6 +14,7 @@ from services.simulator.core.outcome import Outcome, check_document
 from services.simulator.core.portfolio import PortfolioState
 
 INPUTS_VERSION: Final = 1
+"""Raised by every release that stores other inputs or makes other decisions of the same (ADR 0018)."""
 
 
 @dataclass(frozen=True, slots=True)

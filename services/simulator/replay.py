@@ -14,6 +14,7 @@ from uuid import UUID
 
 import orjson
 from pydantic import ValidationError
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.common.domain.book import Book
@@ -61,6 +62,9 @@ _UNREADABLE: Final = (KeyError, TypeError, ValueError, ArithmeticError, Attribut
 
 _OF_A_FILL: Final = ("level", "price_micros", "share_micros", "notional_micros", "fee_micros")
 _NO_ID: Final = UUID(int=0)
+
+Row = Mapping[str, Any] | RowMapping
+"""A row of RECORDED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ async def _learn(connection: AsyncConnection, compiled: dict[int, Rules | str], 
             compiled[version] = f"it is not valid: {error.errors()[0]['msg']}"
 
 
-def compare(row: Mapping[str, Any], rules: Rules | str) -> Replayed:
+def compare(row: Row, rules: Rules | str) -> Replayed:
     """Decide the attempt of one row of RECORDED again; `rules` may be the reason why there are none."""
     identity = row["attempt_id"]
 
@@ -165,7 +169,7 @@ def compare(row: Mapping[str, Any], rules: Rules | str) -> Replayed:
     return Replayed(identity, found, book_is_gone=False)
 
 
-def _decide(row: Mapping[str, Any], rules: Rules) -> Decided:
+def _decide(row: Row, rules: Rules) -> Decided:
     inputs, group, scope = row["inputs"], group_of(row), Scope(row["scope"])
     return Decided(
         group=group,
@@ -185,7 +189,7 @@ def _decide(row: Mapping[str, Any], rules: Rules) -> Decided:
     )
 
 
-def _pairs(row: Mapping[str, Any], decided: Decided) -> Iterator[tuple[str, Any, Any]]:
+def _pairs(row: Row, decided: Decided) -> Iterator[tuple[str, Any, Any]]:
     """Yield each compared value by name, as recorded and as decided now."""
     again = attempt_row(decided)
     again["fee_rate"] = None if again["fee_rate"] is None else Decimal(again["fee_rate"])

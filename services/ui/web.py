@@ -16,7 +16,7 @@ from nicegui.elements.echart import EChart  # noqa: F401  registers its module
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.ui.api import blacklist, config, control, coverage, docs, gap, health, users
+from services.ui.api import blacklist, config, control, coverage, docs, gap, health, skips, users
 from services.ui.api import overview as overview_api
 from services.ui.auth import Sessions
 from services.ui.gate import Gate
@@ -103,6 +103,7 @@ def rest(
     tell = announce_config or _tell_nobody
     for routes in (config.router(engine, tell), blacklist.router(engine, tell), users.router(engine, board, announce)):
         app.include_router(routes, prefix="/api")
+    app.include_router(skips.router(engine), prefix="/api")
     app.include_router(docs.router(), prefix="/api")
     errors.install(app)
     return app

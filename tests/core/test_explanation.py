@@ -70,7 +70,7 @@ def test_any_decision_can_be_taken_apart(drawn: tuple[Scene, reference.Case, ref
     assert again == found
     assert all(len(line) <= 100 for line in plain_lines(printed([found])))
     assert [(check.check, check.reason) for check in found.checks if check.verdict == "fail"] == [
-        (name.partition(".")[2], reason.value) for name, passed, _, _, reason in outcome.checks if passed is False and reason
+        (name.partition(".")[2], reason.value) for name, passed, _, _, reason in outcome.checks if not passed and reason
     ]  # fmt: skip
     assert found.result.partial == outcome.partial
     if found.book is None or not found.book.levels:
@@ -162,7 +162,8 @@ def test_an_executed_buy() -> None:
 @pytest.mark.parametrize(
     ("scene", "ended"),
     [
-        (BUY.with_(book=book(levels(("0.49", "9")), levels(("0.50", "10"), ("0.52", "99"))), depth_multiple="0.5"), "LIMIT"),
+        (BUY.with_(book=book(levels(("0.49", "9")), levels(("0.50", "10"), ("0.52", "99"))), depth_multiple="0.5"),
+         "LIMIT"),
         (BUY.with_(book=book(levels(("0.49", "9")), levels(("0.50", "10"))), depth_multiple="0.5"), "LIQUIDITY"),
         (SELL.with_(held_share_micros=micros("7.777")), "HOLDING"),
         (SELL.with_(sell_sizing="PROPORTIONAL", shadow_held_micros=micros(8_000)), "HOLDING"),

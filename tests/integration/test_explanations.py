@@ -43,10 +43,11 @@ async def decided(world: World, *groups: UUID) -> None:
 async def member(world: World, group: UUID, tx: str, user: UUID = OTTER) -> None:
     event, at = uuid4(), datetime.now(UTC)
     await world.execute(
-        "INSERT INTO trade_event (id, user_id, wallet, asset_id, side, share_micros, price_micros, usdc_notional_micros,"
-        " fee_micros, tx_hash, ordinal, incarnation, event_time, detect_time, first_source, status, booked)"
-        " VALUES (:e, :u, '0xw', :a, 'BUY', 2000000000, 500000, 1000000000, 0, :tx, :n, 0, :t, :t, 'CHAIN', 'CANONICAL',"
-        " true)",
+        "INSERT INTO trade_event (id, user_id, wallet, asset_id, side, share_micros, price_micros,"
+        " usdc_notional_micros, fee_micros, tx_hash, ordinal,"
+        " incarnation, event_time, detect_time, first_source, status, booked)"
+        " VALUES (:e, :u, '0xw', :a, 'BUY', 2000000000, 500000, 1000000000, 0, :tx, :n, 0, :t, :t, 'CHAIN',"
+        " 'CANONICAL', true)",
         e=event, u=user, a=YES, tx=tx, t=at, n=event.int % 10**6,
     )  # fmt: skip
     await world.execute("INSERT INTO event_group_member VALUES (:e, :g, 0)", e=event, g=group)
@@ -201,9 +202,9 @@ async def recomputed(database: Database, since: datetime | None = None, label: s
         fee = fee_of(attempt) if is_known else 0
         worth = shares * mark // 10**6 if shares and mark is not None else 0
         pnl = (notional - worth if attempt["side"] == "SELL" else worth - notional) - fee if is_known else 0
-        row = (1, not has_book, has_book, has_book and not is_known, notional or 0, fee, pnl)
+        sums = (1, not has_book, has_book, has_book and not is_known, notional or 0, fee, pnl)
         for key in (None, *attempt["reason_codes"]):
-            found[attempt["scope"], key] = [a + b for a, b in zip(found[attempt["scope"], key], row, strict=True)]
+            found[attempt["scope"], key] = [a + b for a, b in zip(found[attempt["scope"], key], sums, strict=True)]
     return dict(found)
 
 

@@ -14,7 +14,7 @@ from services.simulator import replay as replaying
 from services.simulator.commands import Replayed, apply_config_file, replay_attempts, watch_replay
 from tests.support.databases import Database
 from tests.support.decisions import NO, YES, book, levels, usdc
-from tests.support.simulator_world import HERON, OTTER, World
+from tests.support.simulator_world import HERON, World
 
 pytestmark = pytest.mark.integration
 

@@ -1,13 +1,13 @@
 """Find attempts by what a person has at hand, and read the rows they are explained from; any role may."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import RowMapping, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +16,7 @@ from libs.common.db.skips import read_counterfactuals
 from libs.common.domain.errors import Rejected
 from libs.common.domain.explaining import Recorded, explain
 from libs.common.domain.explanation import Explanation
+from libs.common.domain.skips import Counterfactual
 
 PREFIX_MIN: Final = 6
 CANDIDATES_MAX: Final = 20
@@ -117,19 +118,19 @@ async def read_explanations(connection: AsyncConnection, name: str) -> list[Expl
     ]  # fmt: skip
 
 
-def _recorded(attempt: Mapping[str, Any], row: Mapping[str, Any], counterfactual: Any) -> Recorded:
+def _recorded(attempt: RowMapping, row: RowMapping, counterfactual: Counterfactual | None) -> Recorded:
     group = dict(row["group"])
     for name in _GROUP_TIMES:
         group[name] = datetime.fromisoformat(group[name])
     return Recorded(
-        attempt=attempt,
+        attempt=dict(attempt),
         group=group,
         user=row["user"],
         question=row["question"],
         outcome=row["outcome"],
         members=row["members"] or (),
         fills=row["fills"] or (),
-        book=None if row["hash"] is None else row,
+        book=None if row["hash"] is None else dict(row),
         config=row["config"] if row["config"]["version"] is not None else None,
         global_config=row["global_config"],
         counterfactual=counterfactual,
@@ -174,6 +175,6 @@ async def _candidates_of(connection: AsyncConnection, groups: Sequence[UUID]) ->
     return [_candidate(row) for row in (await connection.execute(_BY_GROUPS, {"ids": groups})).mappings()]
 
 
-def _candidate(row: Mapping[str, Any]) -> Candidate:
+def _candidate(row: RowMapping) -> Candidate:
     values = {name: value for name, value in row.items() if name != "reason_codes"}
     return Candidate(**values, reasons=tuple(row["reason_codes"]))

@@ -166,7 +166,7 @@ def _result(recorded: Recorded) -> Result:
     if executed and vwap is not None and reference is not None:
         slippage = vwap - reference if attempt["side"] == "BUY" else reference - vwap
     target, filled = attempt["target_notional_micros"], attempt["filled_notional_micros"]
-    walked = next((check for check in attempt["checks"] if check.get("check") == "filled"), {}).get("value")
+    walked = next((check["value"] for check in attempt["checks"] if check.get("check") == "filled"), None)
     return Result(
         decision=attempt["decision"],
         reasons=tuple(attempt["reason_codes"]),
