@@ -9,14 +9,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from libs.common.domain.explanation import BookLevel, BookSeen, CheckMade, Explanation, Member
+from libs.common.domain.explanation import CheckMade, Explanation, Member
 from libs.common.domain.wording import seconds, signed_usdc, usdc
+from services.cli.explain_book import amount, book_blocks, indented, short, title
 from services.cli.printing import plain_table
 
 MEMBERS_MAX: Final = 12
-LEVELS_MAX: Final = 30
-LEVELS_BEYOND: Final = 2
-"""Levels shown behind the limit, or behind the last one taken from."""
 _VERDICTS: Final = {"pass": ("pass", "green"), "fail": ("FAIL", "bold red"), "n/a": ("-", "dim")}
 
 
@@ -41,19 +39,11 @@ def _blocks(found: Explanation) -> Iterator[RenderableType]:
     yield from _times(found)
     yield from _portfolio(found)
     yield from _configuration(found)
-    yield _title("Checks, in order; the first phase with a failure stops")
-    yield _indented(_checks(found.checks))
+    yield title("Checks, in order; the first phase with a failure stops")
+    yield indented(_checks(found.checks))
     if found.book is not None:
-        yield from _book(found, found.book)
+        yield from book_blocks(found, found.book)
     yield from _result(found)
-
-
-def _title(text: str) -> Text:
-    return Text(f"\n{text}", style="bold")
-
-
-def _indented(block: RenderableType) -> Padding:
-    return Padding(block, (0, 0, 0, 2))
 
 
 def _pairs(*pairs: tuple[str, str | None]) -> Padding:
@@ -63,13 +53,13 @@ def _pairs(*pairs: tuple[str, str | None]) -> Padding:
     for name, value in pairs:
         if value is not None:
             grid.add_row(name, value)
-    return _indented(grid)
+    return indented(grid)
 
 
 def _theirs(found: Explanation) -> Iterator[RenderableType]:
     theirs = found.theirs
     many = len(theirs.members)
-    yield _title(f"What {theirs.user} did: {theirs.side or theirs.kind}, {many:,} {'event' if many == 1 else 'events'}")
+    yield title(f"What {theirs.user} did: {theirs.side or theirs.kind}, {many:,} {'event' if many == 1 else 'events'}")
     outcome = f' "{theirs.outcome}"' if theirs.outcome else ""
     priced = "" if theirs.price_micros is None else f", VWAP {usdc(theirs.price_micros)}"
     yield _pairs(
@@ -79,7 +69,7 @@ def _theirs(found: Explanation) -> Iterator[RenderableType]:
         ("in all", f"{usdc(theirs.share_micros)} shares for {usdc(theirs.notional_micros)} USDC{priced}"),
     )
     if many > 1 or (many and theirs.members[0].tx_hash):
-        yield _indented(_members(theirs.members))
+        yield indented(_members(theirs.members))
 
 
 def _members(members: Sequence[Member]) -> Table:
@@ -99,7 +89,7 @@ def _members(members: Sequence[Member]) -> Table:
 
 def _times(found: Explanation) -> Iterator[RenderableType]:
     times = found.times
-    yield _title(f"When, {times.event.astimezone(UTC):%Y-%m-%d} UTC")
+    yield title(f"When, {times.event.astimezone(UTC):%Y-%m-%d} UTC")
     late = "" if times.lateness_ms is None else f"; {times.lateness_ms:,} ms after it could be"
     order = "; OUT OF ORDER: a younger group had been decided already" if times.out_of_order else ""
     waited = ""
@@ -128,7 +118,7 @@ def _clock(moment: datetime) -> str:
 
 def _portfolio(found: Explanation) -> Iterator[RenderableType]:
     view = found.portfolio
-    yield _title("The portfolio before, in-flight fills included")
+    yield title("The portfolio before, in-flight fills included")
     exposure = [
         f"{usdc(value, 2)} {what}"
         for what, value in (
@@ -142,33 +132,29 @@ def _portfolio(found: Explanation) -> Iterator[RenderableType]:
     if len(view.leg_share_micros) > 1:
         legs = f"; by outcome {' / '.join(usdc(each) for each in view.leg_share_micros)}"
     yield _pairs(
-        ("cash", _amount(view.cash_micros)),
-        ("equity", _amount(view.equity_micros)),
+        ("cash", amount(view.cash_micros)),
+        ("equity", amount(view.equity_micros)),
         ("exposure", ", ".join(exposure)),
-        ("held", f"{_amount(view.held_share_micros)} shares{legs}"),
+        ("held", f"{amount(view.held_share_micros)} shares{legs}"),
         (
             "they held",
-            None if view.their_held_share_micros is None else f"{_amount(view.their_held_share_micros)} shares",
+            None if view.their_held_share_micros is None else f"{amount(view.their_held_share_micros)} shares",
         ),
-        ("day start", f"{_amount(view.day_start_micros)}, week start {_amount(view.week_start_micros)}"),
-        ("peak", _amount(view.peak_micros) + (", drawdown breaker TRIPPED" if view.drawdown_tripped else "")),
+        ("day start", f"{amount(view.day_start_micros)}, week start {amount(view.week_start_micros)}"),
+        ("peak", amount(view.peak_micros) + (", drawdown breaker TRIPPED" if view.drawdown_tripped else "")),
     )
-
-
-def _amount(micros: int | None) -> str:
-    return "-" if micros is None else usdc(micros)
 
 
 def _configuration(found: Explanation) -> Iterator[RenderableType]:
     config = found.configuration
     since = "" if config.effective_at is None else f", in force since {config.effective_at:%Y-%m-%d %H:%M:%S}"
     of = {"USER": f"own of {found.theirs.user}", "GLOBAL": "global"}.get(config.scope or "", "unknown")
-    yield _title(f"Configuration {config.version} ({of}{since})")
+    yield title(f"Configuration {config.version} ({of}{since})")
     changed = [each for each in config.settings if each.source != "DEFAULT"]
     if not config.settings:
-        yield _indented(Text("Its values are not there."))
+        yield indented(Text("Its values are not there."))
     elif not changed:
-        yield _indented(Text(f"All {len(config.settings)} settings are the defaults."))
+        yield indented(Text(f"All {len(config.settings)} settings are the defaults."))
     else:
         table = plain_table("SETTING", "~VALUE", "SET FOR", "~GLOBAL", "~DEFAULT")
         for each in changed:
@@ -177,8 +163,8 @@ def _configuration(found: Explanation) -> Iterator[RenderableType]:
             table.add_row(
                 each.name, _value(each.value), who, _value(each.global_value) if own else "", _value(each.default)
             )
-        yield _indented(table)
-        yield _indented(Text(f"The other {len(config.settings) - len(changed)} are the defaults.", style="dim"))
+        yield indented(table)
+        yield indented(Text(f"The other {len(config.settings) - len(changed)} are the defaults.", style="dim"))
 
 
 def _value(value: object) -> str:
@@ -194,95 +180,10 @@ def _checks(checks: Sequence[CheckMade]) -> Table:
         verdict, style = _VERDICTS.get(each.verdict, (each.verdict, ""))
         row_style = "bold red" if each.verdict == "fail" else "dim" if each.verdict == "n/a" else ""
         name = each.phase if each.phase != phase else ""
-        found = f"{each.found}\n{each.reason}" if each.reason else each.found
-        table.add_row(name, each.title, Text(verdict, style=style), _short(found), _short(each.limit), style=row_style)
+        found = short(each.found) + (f"\n{each.reason}" if each.reason else "")
+        table.add_row(name, each.title, Text(verdict, style=style), found, short(each.limit), style=row_style)
         phase = each.phase
     return table
-
-
-def _short(text: str) -> str:
-    """Shorten ids and hashes."""
-    return " ".join(f"{word[:12]}…{word[-4:]}" if len(word) > 30 else word for word in text.split(" "))
-
-
-def _book(found: Explanation, book: BookSeen) -> Iterator[RenderableType]:
-    if book.hash is None:
-        yield _title("No book")
-        why = book.error or "none was fetched: the group was too old by then to be copied"
-        yield _indented(Text(f"{why[0].upper()}{why[1:]}."))
-        return
-    yield _title(f"The book, {book.side} best first (version {_short(book.hash)})")
-    yield _indented(
-        Text(
-            f"best bid {_amount(book.best_bid_micros)}, best ask {_amount(book.best_ask_micros)}, "
-            f"mid {_amount(book.mid_micros)}, spread {_amount(book.spread_micros)}; "
-            f"{_amount(book.depth_micros)} USDC within the limit"
-        )
-    )
-    if not book.kept:
-        yield _indented(Text("Its levels are no longer kept (30 days); the numbers above are what the decision saw."))
-        return
-    yield _indented(_levels(found, book))
-    if book.ended_words:
-        begin = "The walk would have ended" if book.is_hypothetical else "The walk ended"
-        lifted = " (The failed price bound is lifted for it.)" if book.limit_lifted else ""
-        yield _indented(Text(f"{begin}: {book.ended_words}.{lifted}" if book.ended else f"{book.ended_words}."))
-
-
-def _levels(found: Explanation, book: BookSeen) -> Table:
-    ours = ">WOULD TAKE" if book.is_hypothetical else ">WE TOOK"
-    table = plain_table(">LEVEL", ">PRICE", ">SHARES", ">TAKEN BEFORE", ours, ">USDC", ">SUM", "")
-    fees = {fill.level: fill.fee_micros for fill in found.result.fills}
-    marks = _marks(book)
-    shown = _shown(book.levels)
-    for level in book.levels[:shown]:
-        for name, _ in _passed(marks, level, book.side == "asks"):
-            table.add_row("", "", "", "", "", "", "", name, style="bold yellow")
-        took = level.took_share_micros
-        note = "" if level.within_limit else "beyond the limit"
-        if took and fees.get(level.level):
-            note = f"fee {usdc(fees[level.level])}"
-        table.add_row(
-            str(level.level),
-            usdc(level.price_micros),
-            usdc(level.share_micros),
-            usdc(level.before_micros) if level.before_micros else "",
-            usdc(took) if took else "",
-            usdc(level.took_notional_micros) if took else "",
-            usdc(level.cumulative_notional_micros) if took else "",
-            note,
-            style="bold" if took else "" if level.within_limit else "dim",
-        )
-    rest = book.levels[shown:]
-    if rest:
-        table.add_row("…", f"{len(rest):,} more", usdc(sum(each.share_micros for each in rest), 2), "", "", "", "", "")
-    for name, _ in marks if not rest else ():
-        table.add_row("", "", "", "", "", "", "", name, style="bold yellow")
-    return table
-
-
-def _marks(book: BookSeen) -> list[tuple[str, int]]:
-    """Return the prices to be drawn between levels, in the order in which the walk would pass them."""
-    known = (
-        ("mid", book.mid_micros),
-        ("their price", book.their_price_micros),
-        ("LIMIT", book.limit_micros),
-    )
-    found = [(f"── {name} {usdc(price)}", price) for name, price in known if price is not None]
-    return sorted(found, key=lambda each: each[1], reverse=book.side == "bids")
-
-
-def _passed(marks: list[tuple[str, int]], level: BookLevel, rising: bool) -> Iterator[tuple[str, int]]:
-    """Take the marks that lie before a level off the list."""
-    while marks and (marks[0][1] < level.price_micros if rising else marks[0][1] > level.price_micros):
-        yield marks.pop(0)
-
-
-def _shown(levels: Sequence[BookLevel]) -> int:
-    wanted = [place for place, each in enumerate(levels) if each.took_share_micros or each.within_limit]
-    last = max(wanted, default=-1)
-    taken = max((place for place, each in enumerate(levels) if each.took_share_micros), default=-1)
-    return min(len(levels), max(taken + 1, min(last + 1, LEVELS_MAX)) + LEVELS_BEYOND)
 
 
 def _result(found: Explanation) -> Iterator[RenderableType]:
@@ -290,7 +191,7 @@ def _result(found: Explanation) -> Iterator[RenderableType]:
     if result.decision != "EXECUTE":
         yield from _counterfactual(found)
         return
-    yield _title("Result")
+    yield title("Result")
     ratio = "" if result.fill_ratio_pct is None else f", {result.fill_ratio_pct} % of the target"
     target = "" if result.target_notional_micros is None else f" {usdc(result.target_notional_micros)}"
     slippage = None
@@ -310,17 +211,17 @@ def _result(found: Explanation) -> Iterator[RenderableType]:
         for fill in result.fills:
             amounts = (fill.price_micros, fill.share_micros, fill.notional_micros, fill.fee_micros)
             table.add_row(str(fill.level), *(usdc(each) for each in amounts))
-        yield _indented(table)
+        yield indented(table)
 
 
 def _counterfactual(found: Explanation) -> Iterator[RenderableType]:
-    yield _title("What copying would have done, without the checks that failed")
+    yield title("What copying would have done, without the checks that failed")
     imagined = found.counterfactual
     if imagined is None:
-        yield _indented(Text("Not to be told: there was no book."))
+        yield indented(Text("Not to be told: there was no book."))
         return
     if not imagined.share_micros:
-        yield _indented(Text("Nothing: there was nothing to fill."))
+        yield indented(Text("Nothing: there was nothing to fill."))
         return
     price = "not marked yet" if imagined.mark_micros is None else usdc(imagined.mark_micros)
     source = {"MIDPOINT": "midpoint", "LAST_TRADE": "last trade", "PAYOUT": "payout"}.get(
@@ -332,7 +233,7 @@ def _counterfactual(found: Explanation) -> Iterator[RenderableType]:
         effect = "missed" if imagined.pnl_micros > 0 else "saved"
         worth = f"{signed_usdc(imagined.pnl_micros)} USDC"
         worth += f": this skip {effect} that much" if imagined.pnl_micros else ""
-    done = "sold" if found.theirs.side == "SELL" else "bought"
+    done = "would sell" if found.theirs.side == "SELL" else "would buy"
     yield _pairs(
         (done, f"{usdc(imagined.share_micros)} shares for {usdc(imagined.notional_micros)} USDC"),
         ("fee", "not known: the market is not known" if imagined.fee_micros is None else usdc(imagined.fee_micros)),

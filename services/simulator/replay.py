@@ -34,7 +34,6 @@ from services.simulator.records import (
     market_from,
     view_from,
 )
-from services.simulator.store.driver import json_text
 from services.simulator.store.recorded import CONFIGURATIONS, COUNTED, RECORDED, USER
 from services.simulator.store.rows import book_of, group_of
 
@@ -194,7 +193,7 @@ def _pairs(row: Row, decided: Decided) -> Iterator[tuple[str, Any, Any]]:
     again = attempt_row(decided)
     again["fee_rate"] = None if again["fee_rate"] is None else Decimal(again["fee_rate"])
     for name in ("inputs", "checks"):
-        again[name] = orjson.loads(json_text(again[name]))
+        again[name] = orjson.loads(orjson.dumps(again[name], default=str))
     for name, column in COMPARED.items():
         yield name, row[column], again[name]
     yield "fills", row["fills"], [[fill[name] for name in _OF_A_FILL] for fill in fill_rows(decided)]

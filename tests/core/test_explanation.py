@@ -23,7 +23,7 @@ from tests.support.decisions import BUY, GLOBAL, MERGE, NOW, SELL, SPLIT, Scene,
 from tests.support.decisions import usdc as micros
 from tests.support.recorded import attempt_of, decided_of, recorded_of
 
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FILL = ("level", "price_micros", "share_micros", "notional_micros", "fee_micros")
 
 
@@ -262,6 +262,7 @@ def test_amounts_in_words() -> None:
     ]
     assert [usdc(each, 2) for each in (4_999, 5_000, -5_000, -4_999)] == ["0.00", "0.01", "-0.01", "0.00"]
     assert [signed_usdc(each) for each in (0, 10_000, -10_000)] == ["0.00", "+0.01", "-0.01"]
+    assert [percent(*each) for each in ((0, 3), (1, 10_001))] == ["0 %", "<0.01 %"]
     assert [percent(*each) for each in ((1, 3), (5, 0), (-1, 3), (10_000, 1))] == [
         "33.33 %",
         "-",

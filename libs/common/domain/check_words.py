@@ -174,7 +174,8 @@ def _depth(value: Any, bound: Any) -> Words:
     ratio, target = Fraction(bound), value["target"]
     needed = -(-target * ratio.numerator // ratio.denominator)
     times = usdc(int(ratio * 1_000_000))
-    return f"{usdc(value['band'])} within the limit", f"at least {times} x {usdc(target)} = {usdc(needed)}"
+    found = f"{usdc(value['band'])} within the limit" if value["band"] else "nothing within the limit: see liquidity"
+    return found, f"at least {times} x {usdc(target)} = {usdc(needed)}"
 
 
 def _liquidity(value: Any, bound: Any) -> Words:

@@ -1,5 +1,6 @@
 """Amounts as a person reads them, made from integer micros; exact unless a number of places is asked for."""
 
+from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -26,10 +27,12 @@ def signed_usdc(micros: int, places: int | None = None) -> str:
 
 
 def percent(part: int, whole: int, places: int = 2) -> str:
-    """Return `part` of `whole` in per cent, rounded down, without trailing zeros: `12.5 %`."""
+    """Return `part` of `whole` in per cent, towards zero, without trailing zeros: `12.5 %`; `<0.01 %` if too small."""
     if not whole:
         return "-"
     scaled = int(Fraction(part * 100 * 10**places, whole))
+    if not scaled and part > 0 < whole:
+        return f"<{Decimal(1).scaleb(-places)} %"
     sign, scaled = ("-" if scaled < 0 else ""), abs(scaled)
     whole_part, rest = divmod(scaled, 10**places)
     decimals = f"{rest:0{places}d}".rstrip("0") if places else ""
