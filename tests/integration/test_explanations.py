@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from libs.common.db.explanations import AmbiguousError
-from libs.common.db.skips import read_skips
+from libs.common.db.skips import read_counterfactuals, read_skips
 from libs.common.domain.errors import Rejected
 from libs.common.domain.explanation import Explanation
 from libs.common.domain.kinds import Scope
@@ -21,6 +21,7 @@ from services.cli.explain_text import printed
 from services.cli.export import Format, write_rows
 from services.cli.printing import plain_lines
 from services.simulator.commands import apply_config_file, explain_attempts
+from services.simulator.core.fees import order_fee
 from tests.support.databases import Database
 from tests.support.decisions import NO, YES, book, levels, usdc
 from tests.support.simulator_world import HERON, OTTER, World
@@ -264,3 +265,23 @@ async def test_a_market_that_became_known_later_tells_the_fee(database: Database
     async with world.database.engine().connect() as connection:
         after = (await read_skips(connection, scope=USER)).scopes[0].total
     assert (after.unmarked, after.fee_micros, after.pnl_micros) == (0, usdc("0.35"), usdc(2) - usdc("0.35"))
+
+
+async def test_the_fee_of_a_copy_never_made_is_the_engines_own(database: Database) -> None:
+    world = await skipping_world(database)
+    for rate, exponent in (("0.07", "1"), ("0.0625", "1.000"), ("0.3333333", "2"), ("0.02", "0.5"), ("0.05", "3"),
+                           ("0.01", "0"), ("0.04", "1.25"), ("0", "1")):  # fmt: skip
+        await world.execute(
+            "UPDATE copy_attempt SET fee_rate = CAST(CAST(:rate AS text) AS numeric),"
+            " inputs = jsonb_set(inputs, '{market,fee_exponent}', to_jsonb(CAST(:exponent AS text)))",
+            rate=rate, exponent=exponent,
+        )  # fmt: skip
+        attempts = [each for each in await world.attempts(USER) if each.counterfactual_share_micros]
+        async with world.database.engine().connect() as connection:
+            found = await read_counterfactuals(connection, [each.id for each in attempts])
+        assert found
+        for each in attempts:
+            own = order_fee(
+                Decimal(rate), Decimal(exponent), each.counterfactual_notional_micros, each.counterfactual_share_micros
+            )
+            assert found[each.id].fee_micros == own, (rate, exponent)
