@@ -168,6 +168,9 @@ def test_an_executed_buy() -> None:
         (SELL.with_(held_share_micros=micros("7.777")), "HOLDING"),
         (SELL.with_(sell_sizing="PROPORTIONAL", shadow_held_micros=micros(8_000)), "HOLDING"),
         (BUY, "TARGET"),
+        # what is left of the target pays for a lot at 0.50, not at 0.52: the limit ended it
+        (BUY.with_(notional_micros=micros("1000.51"), share_micros=micros("2001.02"), depth_multiple="0.5",
+                   book=book(levels(("0.49", "9")), levels(("0.50", "20"), ("0.52", "9")))), "LIMIT"),
         (BUY.with_(cash_micros=micros("12.475"), fee_rate=Decimal("0.5"),
                    book=book(levels(("0.485", "1000")), levels(("0.495", "1000")))), "CASH"),
     ],

@@ -158,11 +158,17 @@ def _ended(walk: _Walk, resting: Sequence[tuple[int, int, int]], *, executed: bo
     if walk.share_cap_micros is not None and walk.share_cap_micros - shares < LOT_SHARE_MICROS:
         words = "we hold no whole lot" if not shares else "all the shares it could use are sold"
         return "HOLDING", words
+    last = max(walk.by_level, default=None)
     for level, (price, size, before) in enumerate(resting):
-        if _lots(size, before) <= walk.by_level.get(level, (0, 0))[0]:
+        took, notional = walk.by_level.get(level, (0, 0))
+        if _lots(size, before) <= took:
             continue
-        if spent + walk.lot(price) > walk.target_micros:
-            return "TARGET", f"one more lot, at {usdc(price)}, would go beyond the target {usdc(walk.target_micros)}"
+        if executed and walk.is_beyond(price) and last is not None:
+            at, more = resting[last][0], walk.lot(resting[last][0])  # as the engine tells a partial fill
+        else:
+            at, more = price, _notional(price, took + LOT_SHARE_MICROS, walk.buying) - notional
+        if spent + more > walk.target_micros:
+            return "TARGET", f"one more lot, at {usdc(at)}, would go beyond the target {usdc(walk.target_micros)}"
         if walk.is_beyond(price):
             return "LIMIT", f"the next level, {usdc(price)}, is beyond the limit"
         if executed and walk.buying:
