@@ -18,20 +18,31 @@ REDIS_AWAY: Final = '"event":"redis_away"'
 SECOND: Final = "ingest-second"
 
 
-def kill_database(play: Play, name: str) -> None:
+def kill_database(play: Play, name: str, how: signal.Signals = signal.SIGKILL) -> None:
     """End Postgres or Valkey without warning and wait until another runs in its place."""
     before = play.pid_of(name)
     assert before is not None, f"{name} does not run"
-    os.kill(before, signal.SIGKILL)
+    os.kill(before, how)
     play.wait_until(lambda: play.pid_of(name) not in {None, before}, f"another {name}")
 
 
+def shut_postgres_down(play: Play) -> None:
+    """Have Postgres end at once without a checkpoint and wait until another runs: its own immediate shutdown."""
+    kill_database(play, "postgres", signal.SIGQUIT)
+
+
 def end_databases_once(play: Play) -> None:
-    """Kill Postgres, and once fills are recorded again Valkey; both while the tape plays."""
-    for name in ("postgres", "valkey"):
-        recorded = play.log("ingest").count(RECORDED)
-        play.wait_until(lambda seen=recorded: play.log("ingest").count(RECORDED) > seen, "further fills")  # type: ignore[misc]
-        kill_database(play, name)
+    """Shut Postgres down and kill it as it recovers, and once fills are recorded again Valkey; all in mid-play."""
+    _wait_for_further_fills(play)
+    shut_postgres_down(play)
+    kill_database(play, "postgres")
+    _wait_for_further_fills(play)
+    kill_database(play, "valkey")
+
+
+def _wait_for_further_fills(play: Play) -> None:
+    recorded = play.log("ingest").count(RECORDED)
+    play.wait_until(lambda: play.log("ingest").count(RECORDED) > recorded, "further fills")
 
 
 def run_second_ingest_without_valkey(play: Play) -> None:
