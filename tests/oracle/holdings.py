@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from tests.oracle.ledger import entries, portfolio
 from tests.oracle.run import Row, Run, Violation
@@ -21,6 +22,8 @@ class Holdings:
     shares: Counter[str]
     settlements: list[Row]
     cost: Counter[str] = field(default_factory=Counter)
+    sources: dict[str, Counter[str]] = field(default_factory=dict)
+    """Open shares of each token by the user they were copied from."""
 
     def settle_one(self) -> None:
         """Apply the next settlement entry."""
@@ -28,14 +31,32 @@ class Holdings:
         self.cash += row["cash_delta_micros"]
         self.shares[row["asset_id"]] += row["share_delta_micros"]
         self.cost[row["asset_id"]] = 0
+        self.sources.pop(row["asset_id"], None)
 
-    def _move(self, asset: str, shares: int, paid: int) -> None:
+    def _move(self, asset: str, shares: int, paid: int, source: str) -> None:
         """Add shares at what was paid, or remove them at average cost: all of it with the last share."""
+        self._attribute(asset, shares, source)
         if shares > 0:
             self.cost[asset] += paid
         elif self.shares[asset]:
             self.cost[asset] -= self.cost[asset] * -shares // self.shares[asset]
         self.shares[asset] += shares
+
+    def _attribute(self, asset: str, shares: int, source: str) -> None:
+        """Shares bought belong to their source; sold ones leave all sources pro rata, by largest remainder.
+
+        Ties, which follow time breaks, are broken by name here: that is a micro of a share, and worth less than one.
+        """
+        held = self.sources.setdefault(asset, Counter())
+        if shares > 0:
+            held[source] += shares
+            return
+        exact = {user: Fraction(each * -shares, held.total()) for user, each in held.items() if each}
+        whole = {user: int(each) for user, each in exact.items()}
+        by_remainder = sorted(exact, key=lambda user: (whole[user] - exact[user], user))
+        for user in by_remainder[: -shares - sum(whole.values())]:
+            whole[user] += 1
+        held.subtract(whole)
 
     def apply(self, attempt: Row, tape: Tape) -> None:
         """Apply what an executed attempt does."""
@@ -44,12 +65,13 @@ class Holdings:
         shares, notional, fee = attempt["filled_share_micros"], attempt["filled_notional_micros"], attempt["fee_micros"]
         if attempt["kind"] == "TRADE":
             sign = 1 if attempt["side"] == "BUY" else -1
-            self._move(attempt["asset_id"], sign * shares, notional)
+            self._move(attempt["asset_id"], sign * shares, notional, attempt["user_label"])
             self.cash += -sign * notional - fee
             return
         sign = 1 if attempt["kind"] == "SPLIT" else -1
         for place, asset in enumerate(tape.markets[attempt["condition_id"]].assets):
-            self._move(asset, sign * shares, shares // 2 + (shares % 2 if place == 0 else 0))
+            paid = shares // 2 + (shares % 2 if place == 0 else 0)
+            self._move(asset, sign * shares, paid, attempt["user_label"])
         self.cash -= sign * shares
 
 

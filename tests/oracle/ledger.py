@@ -9,6 +9,7 @@ from tests.oracle.shadow import payout_of, settled_cash
 from tests.oracle.tape import Tape
 
 CHECK = "ledger"
+BANKROLL = 10_000_000_000
 
 
 def portfolio(row: Row) -> tuple[str, str | None]:
@@ -146,14 +147,15 @@ def check_settlements(tape: Tape, run: Run) -> Iterator[Violation]:
             yield Violation(CHECK, f"position {place}", f"{held} shares of a resolved token were not settled")
 
 
-def check_bankroll(_tape: Tape, run: Run) -> Iterator[Violation]:
-    """Find exactly one opening DEPOSIT, the bankroll, in each executable portfolio, before anything else."""
+def check_bankroll(tape: Tape, run: Run) -> Iterator[Violation]:
+    """Find the opening DEPOSIT, of the tape's bankroll or the default, in each executable portfolio, before all else."""
+    expected = next((tape.config[name] for name in ("bankroll_micros", "bankroll") if tape.config.get(name)), BANKROLL)
     first: dict[tuple[str, str | None], Row] = {}
     for row in entries(run):
         if row["scope"] != "SHADOW_USER":
             first.setdefault(portfolio(row), row)
     for place, row in first.items():
-        if row["entry_type"] != "DEPOSIT" or row["cash_delta_micros"] <= 0:
+        if row["entry_type"] != "DEPOSIT" or row["cash_delta_micros"] != expected:
             yield Violation(CHECK, f"portfolio {place}", f"starts with {row['entry_type']} {row['cash_delta_micros']}")
 
 

@@ -142,14 +142,38 @@ BREAKAGES: dict[str, tuple[str, Breakage]] = {
     ),
     "a shadow position is left over": (
         "shadow",
-        lambda rows: rows["positions"].append(
-            {"scope": "SHADOW_USER", "user_label": "anna", "asset_id": UP, "share_micros": 1}
-        ),
+        changed("positions", {"scope": "SHADOW_USER", "asset_id": UP}, share_micros=1),
     ),
     "equity before a decision is wrong": ("valuation", changed("attempts", SELL, equity_micros=9_999_752_733)),
     "exposure before a decision is wrong": ("valuation", changed("attempts", SELL, exposure_market_micros=0)),
     "the week started elsewhere": ("valuation", changed("attempts", SELL, week_start_equity_micros=9_999_999_999)),
     "a peak falls": ("valuation", changed("attempts", SELL, peak_equity_micros=9_999_999_999)),
+    "exposure to a user before a decision is wrong": (
+        "valuation",
+        changed("attempts", {"id": "EXEC_GLOBAL-g3"}, exposure_user_micros=0),
+    ),
+    "a position's cost is off": ("portfolios", changed("positions", {"scope": "EXEC_USER"}, cost_micros=1)),
+    "a position realised a micro more": (
+        "portfolios",
+        changed("positions", {"scope": "EXEC_GLOBAL", "asset_id": DOWN}, realized_pnl_micros=-2_499_999),
+    ),
+    "a position is missing": ("portfolios", without("positions", scope="SHADOW_USER", asset_id=UP)),
+    "a snapshot values what is not held": (
+        "portfolios",
+        changed("snapshots", {"scope": "EXEC_USER"}, exposure_micros=1, equity_micros=10_004_180_481),
+    ),
+    "a snapshot realised without fees": (
+        "portfolios",
+        changed("snapshots", {"scope": "SHADOW_USER"}, realized_pnl_micros=485_000_000),
+    ),
+    "a snapshot forgot the bankroll": (
+        "portfolios",
+        changed("snapshots", {"scope": "EXEC_GLOBAL"}, deposits_micros=0),
+    ),
+    "a bankroll of another size": (
+        "ledger",
+        changed("ledger", {"scope": "EXEC_USER", "entry_type": "DEPOSIT"}, cash_delta_micros=10_000_000_001),
+    ),
     "a book from another time": ("clock", changed("events", {"id": "e1"}, event_time=at(8))),
 }
 

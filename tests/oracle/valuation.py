@@ -1,6 +1,9 @@
 """Equity, exposure, and the day's, week's and peak equity recorded before a decision, against marks and snapshots."""
 
+from collections import Counter
 from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil, floor
 
 from tests.oracle.holdings import Holdings, attempts_in_order, opening
 from tests.oracle.ledger import portfolio
@@ -34,13 +37,19 @@ def _markets_by_asset(tape: Tape) -> dict[str, str]:
 def _exposures(
     state: Holdings, attempt: Row, marks: dict[str, list[Row]], conditions: dict[str, str]
 ) -> dict[str, tuple[int, int]]:
-    least = most = here_least = here_most = 0
+    least = most = here_least = here_most = theirs_least = theirs_most = 0
     for asset, shares in state.shares.items():
         low, high = _worth(shares, state.cost[asset], marks.get(asset, []), attempt["decided_at"])
         least, most = least + low, most + high
         if conditions.get(asset) == attempt["condition_id"]:
             here_least, here_most = here_least + low, here_most + high
+        theirs = state.sources.get(asset, Counter[str]())[attempt["user_label"]]
+        if theirs and shares:
+            theirs_least += floor(Fraction(low * theirs, shares)) - 1
+            theirs_most += ceil(Fraction(high * theirs, shares)) + 1
+    by_user = (theirs_least, theirs_most) if attempt["scope"] == "EXEC_GLOBAL" else (least, most)
     return {
+        "exposure_user_micros": by_user,
         "equity_micros": (state.cash + least, state.cash + most),
         "exposure_total_micros": (least, most),
         "exposure_market_micros": (here_least, here_most),
