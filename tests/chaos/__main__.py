@@ -30,7 +30,7 @@ def played(tape: Path, folder: Path, case: Case, speed: int) -> Judged:
         code = play.wait(WAIT_SECONDS)
     finally:
         play.stop()
-    return judge(tape, play.data_dir, folder / "exports", code, speed, hides_markets=case.hides_markets)
+    return judge(tape, play.data_dir, folder / "exports", code, speed, case.excused)
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from tests.chaos.judging import CAME_LATE, UNKNOWN_MARKET
 from tests.chaos.meddling import (
     end_databases_once,
     kill_database,
@@ -36,9 +37,11 @@ class Case:
     meanwhile: Meanwhile | None = None
 
     @property
-    def hides_markets(self) -> bool:
-        """Tell whether it may keep a market from being known in time: Gamma fails, or who asks it cannot store it."""
-        return self.meanwhile is not None or any(each["target"] in {"gamma", "all"} for each in self.faults)
+    def excused(self) -> tuple[str, ...]:
+        """Return the ends of what the oracle may find: a market unknown while Gamma fails, or what no database took."""
+        if self.meanwhile is not None:
+            return UNKNOWN_MARKET, CAME_LATE
+        return (UNKNOWN_MARKET,) if any(each["target"] in {"gamma", "all"} for each in self.faults) else ()
 
     def schedule(self, folder: Path) -> Path:
         """Write the schedule as `up --faults` reads it."""

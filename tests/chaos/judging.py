@@ -32,12 +32,14 @@ class Judged:
 
 UNKNOWN_MARKET: Final = "['MARKET_UNKNOWN'] is given but does not hold"
 """The oracle knows every market from its first second; who was not answered about one rightly skips it."""
+CAME_LATE: Final = "was open for it"
+"""The oracle takes it that what was seen is committed at once; what could not be is rightly left out of its group."""
 
 
-def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, *, hides_markets: bool) -> Judged:
+def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, excused: Sequence[str]) -> Judged:
     """Export everything from a stack that is down, and look for what no disturbance excuses.
 
-    `hides_markets` tells that the disturbance kept markets from being known in time.
+    `excused` is what the disturbance explains, as `unexcused` takes it.
     """
     exports.mkdir(exist_ok=True)
     with session(data_dir, command="export") as visit:
@@ -47,16 +49,16 @@ def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, *, h
         report = asyncio.run(ledger.verify(visit.database_url))
     wrong = [] if code == EXIT_DRAINED else [f"up ended with {code}"]
     wrong += [f"verify: {violation}" for violation in report]
-    found = unexcused(audit(tape, exports, Fraction(speed)), hides_markets=hides_markets)
+    found = unexcused(audit(tape, exports, Fraction(speed)), excused)
     wrong += [f"oracle: {each}" for each in found]
     letters = [row for row in read_run(exports)["deadletters"] if row["status"] == "OPEN"]
     wrong += [f"dead letter: {row['stream']} {row['error'][:200]}" for row in letters]
     return Judged(code, exports, wrong)
 
 
-def unexcused(found: Sequence[Violation], *, hides_markets: bool) -> list[str]:
-    """Return what the oracle found and a disturbance does not explain."""
-    return [text for text in map(str, found) if not (hides_markets and text.endswith(UNKNOWN_MARKET))]
+def unexcused(found: Sequence[Violation], excused: Sequence[str]) -> list[str]:
+    """Return what the oracle found and a disturbance does not explain: `excused` are the ends of what it does."""
+    return [text for text in map(str, found) if not text.endswith(tuple(excused))]
 
 
 def facts(folder: Path) -> Facts:

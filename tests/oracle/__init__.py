@@ -7,7 +7,19 @@ It shares no code with the services and may be slow: rationals instead of roundi
 from fractions import Fraction
 from pathlib import Path
 
-from tests.oracle import attempts, clock, events, grouping, holdings, ledger, order, portfolios, rules, shadow, valuation
+from tests.oracle import (
+    attempts,
+    clock,
+    events,
+    grouping,
+    holdings,
+    ledger,
+    order,
+    portfolios,
+    rules,
+    shadow,
+    valuation,
+)
 from tests.oracle.run import Run, Violation, read_run
 from tests.oracle.tape import Tape, read_tape
 

@@ -148,7 +148,7 @@ def check_settlements(tape: Tape, run: Run) -> Iterator[Violation]:
 
 
 def check_bankroll(tape: Tape, run: Run) -> Iterator[Violation]:
-    """Find the opening DEPOSIT, of the tape's bankroll or the default, in each executable portfolio, before all else."""
+    """Find the bankroll, the tape's or the default, as the first entry of each executable portfolio."""
     expected = next((tape.config[name] for name in ("bankroll_micros", "bankroll") if tape.config.get(name)), BANKROLL)
     first: dict[tuple[str, str | None], Row] = {}
     for row in entries(run):

@@ -63,7 +63,7 @@ class Recomputed:
         self.fees += fee
 
     def pairs(self, assets: tuple[str, ...], count: int) -> None:
-        """Book a split of so many pairs, or a merge (negative): half a share's money a leg, an odd micro to outcome 0."""
+        """Book a split of so many pairs, or a merge (negative): half the money a leg, an odd micro to outcome 0."""
         half = int(Fraction(count, 2))
         for asset, paid in zip(assets, (count - half, half), strict=True):
             self.tokens.setdefault(asset, Held()).trade(count, paid)
@@ -85,7 +85,11 @@ class Recomputed:
 
 
 def _event_order(row: Row) -> tuple[Any, ...]:
-    return row["event_time"], row["tx_hash"], row["log_index"] if row["log_index"] is not None else row.get("ordinal", 0)
+    return (
+        row["event_time"],
+        row["tx_hash"],
+        row["log_index"] if row["log_index"] is not None else row.get("ordinal", 0),
+    )
 
 
 def _shadow(tape: Tape, run: Run, label: str) -> Recomputed:
@@ -186,13 +190,11 @@ def check_newest_snapshots(tape: Tape, run: Run) -> Iterator[Violation]:
     for row in sorted(run["marks"], key=lambda row: int(row["at"])):
         marks[row["asset_id"]] = row["price_micros"]
     for owner, each in recomputed(tape, run).items():
-        row = newest.get(owner)
-        if row is None:
+        if owner not in newest:
             continue
         open_tokens = {asset: held for asset, held in each.tokens.items() if held.shares}
         exposure = sum(
-            held.shares * marks[asset] // MICROS if asset in marks else held.cost
-            for asset, held in open_tokens.items()
+            held.shares * marks[asset] // MICROS if asset in marks else held.cost for asset, held in open_tokens.items()
         )
         expected = {
             "cash_micros": each.cash,
@@ -205,8 +207,9 @@ def check_newest_snapshots(tape: Tape, run: Run) -> Iterator[Violation]:
             "fees_micros": each.fees,
         }
         for name, value in expected.items():
-            if row.get(name, value) != value:
-                message = f"the newest snapshot has {name} {row[name]}, events, attempts and marks give {value}"
+            found = newest[owner].get(name, value)
+            if found != value:
+                message = f"the newest snapshot has {name} {found}, events, attempts and marks give {value}"
                 yield Violation(CHECK, f"portfolio {owner}", message)
 
 

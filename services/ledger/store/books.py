@@ -175,7 +175,7 @@ class Books:
         """Settle every open position in resolved conditions, in every portfolio.
 
         All portfolios are locked, so that none can gain a position unseen; what executables decided in these
-        conditions before is posted before.
+        conditions before is posted before, and where that reopens another settled one, it is settled with them.
         """
         async with transaction(self._engine) as connection:
             session = Session(connection)
@@ -185,7 +185,7 @@ class Books:
                 facts = await attempt_facts(connection, late)
                 await session.post(facts.entries)
                 await session.mark_posted(facts.attempts)
-            await session.post(await settlements(session, conditions))
+            await session.post(await settlements(session, sorted(session.resolved.union(conditions))))
             await session.snapshot(session.touched, self._clock())
         return Outcome(session.posted, wrong, waiting)
 
