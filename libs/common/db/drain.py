@@ -28,6 +28,11 @@ _BACKLOG: Final = {
         WHERE booked AND share_micros > 0
           AND NOT EXISTS (SELECT 1 FROM ledger_entry l WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER')
           AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = e.id::text)""",
+    "reversed fills whose shadow entries stand": """
+        SELECT count(*) FROM trade_event e JOIN ledger_entry l ON l.ref_id = e.id::text AND l.scope = 'SHADOW_USER'
+        WHERE e.booked AND e.status = 'REVERSED'
+          AND NOT EXISTS (SELECT 1 FROM ledger_entry r WHERE r.ref_id = l.id::text || ':' || e.incarnation)
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = e.id::text)""",
     "splits and merges without shadow entries": """
         SELECT count(*) FROM activity_event e
         WHERE booked AND kind IN ('SPLIT', 'MERGE') AND share_micros > 0
@@ -57,9 +62,10 @@ _BACKLOG: Final = {
         SELECT count(*) FROM copy_attempt a WHERE posted_at IS NULL AND decision = 'EXECUTE'
           AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = a.id::text)""",
     "resolved positions without a settlement": """
-        SELECT count(*) FROM position p JOIN market_resolution r USING (condition_id)
+        SELECT count(*) FROM position p JOIN outcome_asset o USING (asset_id)
+          JOIN market_resolution r ON r.condition_id = o.condition_id
         WHERE p.share_micros <> 0
-          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = p.condition_id)""",
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = o.condition_id)""",
     "wallets without a complete poll": """
         SELECT count(*) FROM followed_user_proxy_wallet w
         WHERE w.unfollowed_at IS NULL AND NOT EXISTS (

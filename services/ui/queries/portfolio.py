@@ -38,11 +38,12 @@ LEFT JOIN LATERAL (SELECT h.equity_micros - h.deposits_micros + h.withdrawals_mi
 WHERE p.scope = 'EXEC_GLOBAL'
 """)
 _HELD: Final = text("""
-SELECT p.asset_id, p.condition_id, p.share_micros, p.cost_micros, p.realized_pnl_micros, m.question, o.name AS outcome,
+SELECT p.asset_id, coalesce(p.condition_id, o.condition_id) AS condition_id, p.share_micros, p.cost_micros,
+       p.realized_pnl_micros, m.question, o.name AS outcome,
        mark.price_micros, mark.at AS marked_at
 FROM position p
 LEFT JOIN outcome_asset o ON o.asset_id = p.asset_id
-LEFT JOIN market m ON m.condition_id = p.condition_id
+LEFT JOIN market m ON m.condition_id = coalesce(p.condition_id, o.condition_id)
 LEFT JOIN LATERAL (
   SELECT price_micros, at FROM market_price_snapshot s WHERE s.asset_id = p.asset_id ORDER BY s.at DESC LIMIT 1
 ) mark ON true
@@ -50,11 +51,12 @@ WHERE p.portfolio_id = :portfolio AND p.share_micros <> 0
 LIMIT :limit
 """)
 _CLOSED: Final = text("""
-SELECT p.asset_id, p.condition_id, p.share_micros, p.cost_micros, p.realized_pnl_micros, m.question, o.name AS outcome,
+SELECT p.asset_id, coalesce(p.condition_id, o.condition_id) AS condition_id, p.share_micros, p.cost_micros,
+       p.realized_pnl_micros, m.question, o.name AS outcome,
        CAST(NULL AS integer) AS price_micros, CAST(NULL AS timestamptz) AS marked_at
 FROM position p
 LEFT JOIN outcome_asset o ON o.asset_id = p.asset_id
-LEFT JOIN market m ON m.condition_id = p.condition_id
+LEFT JOIN market m ON m.condition_id = coalesce(p.condition_id, o.condition_id)
 WHERE p.portfolio_id = :portfolio AND p.share_micros = 0
 ORDER BY p.updated_at DESC
 LIMIT :limit
