@@ -241,9 +241,6 @@ class BooksMachine(RuleBasedStateMachine):
         if at_once:
             self.run(world.together(lambda books: books.settle([condition])))
         self.run(world.perform(lambda books: books.settle([condition, condition]), replica, death))
-        undone = [each for each in world.attempts if each.id not in world.posted_attempts]
-        here = {(each.scope, each.user) for each in undone if any(move.asset in legs for move in each.happened.moves)}
-        world.believe_attempts(here)
         self.agree()
 
     @precondition(lambda self: self.began)
@@ -269,8 +266,7 @@ class BooksMachine(RuleBasedStateMachine):
         return list({each % len(made): made[each % len(made)] for each in chosen}.values()) if made else []
 
     def agree(self) -> None:
-        self.world.toy.settle_all()
-        self.run(self.world.compare())
+        self.run(self.world.agree())
 
     def teardown(self) -> None:
         if self.began:
