@@ -1,5 +1,6 @@
 """What is done to a stack's processes while a tape plays. All of it waits for conditions, none of it for time."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -20,10 +21,18 @@ SECOND: Final = "ingest-second"
 
 def kill_database(play: Play, name: str, how: signal.Signals = signal.SIGKILL) -> None:
     """End Postgres or Valkey without warning and wait until another runs in its place."""
-    before = play.pid_of(name)
-    assert before is not None, f"{name} does not run"
-    os.kill(before, how)
-    play.wait_until(lambda: play.pid_of(name) not in {None, before}, f"another {name}")
+    killed: list[int] = []
+
+    def is_killed() -> bool:
+        pid = play.pid_of(name)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):  # one just started may have given up, to be started again
+                os.kill(pid, how)
+                killed.append(pid)
+        return bool(killed)
+
+    play.wait_until(is_killed, f"{name} to run")
+    play.wait_until(lambda: play.pid_of(name) not in {None, *killed}, f"another {name}")
 
 
 def shut_postgres_down(play: Play) -> None:
