@@ -81,9 +81,10 @@ class BooksMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.began and self.world.events)
     @rule(pick=st.integers(0, 200), fee=st.integers(1, 10))
     def a_log_tells_more(self, pick: int, fee: int) -> None:
-        """A fill first seen by the API gets its place and exact fee; what is posted stays posted."""
-        event = self.world.events[pick % len(self.world.events)]
-        if event.kind is not EventKind.TRADE or event.is_reversed or event.happened is None:
+        """A fill first seen by the API gets its place and exact fee and is told again; what is posted stays posted."""
+        fills = [each for each in self.world.events if each.kind is EventKind.TRADE and not each.is_reversed]
+        event = fills[pick % len(fills)] if fills else None
+        if event is None or event.happened is None:
             return
         (move,), index = event.happened.moves, next(self.world.sequence)
         sign = 1 if move.shares > 0 else -1
@@ -98,6 +99,9 @@ class BooksMachine(RuleBasedStateMachine):
         if told:
             when = (move.when[0], False, told[0].tx_hash, index)
             event.happened = traded(when, move.asset, move.shares, sign * notional, fee)
+            self.run(self.world.perform(self.world.post_events([event]), 0, None))
+            self.world.believe_events([event])
+            self.agree()
 
     @rule(user=users, condition=conditions, kind=st.sampled_from(["SPLIT", "MERGE"]), shares=amounts, at=seconds)
     def a_pair(self, user: str, condition: str, kind: str, shares: int, at: Any) -> None:
