@@ -57,9 +57,10 @@ _BACKLOG: Final = {
         SELECT count(*) FROM copy_attempt a WHERE posted_at IS NULL AND decision = 'EXECUTE'
           AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = a.id::text)""",
     "resolved positions without a settlement": """
-        SELECT count(*) FROM position p JOIN market_resolution r USING (condition_id)
+        SELECT count(*) FROM position p JOIN outcome_asset o USING (asset_id)
+        JOIN market_resolution r ON r.condition_id = o.condition_id
         WHERE p.share_micros <> 0
-          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = p.condition_id)""",
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = r.condition_id)""",
     "wallets without a complete poll": """
         SELECT count(*) FROM followed_user_proxy_wallet w
         WHERE w.unfollowed_at IS NULL AND NOT EXISTS (

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.domain.book import Book
-from libs.common.upstream.clob import chunks
+from libs.common.upstream.parts import chunks
 from services.simulator.core.facts import Group
 from services.simulator.store.driver import Connection, Query, driver_connection, driver_transaction, json_text
 from services.simulator.store.rows import BookKey
