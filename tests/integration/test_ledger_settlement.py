@@ -8,6 +8,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from libs.common.db.checkpoints import save_checkpoint
+from libs.common.db.engine import transaction
+from libs.common.db.exports import EXPORTS
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import EventKind, Scope
 from libs.common.domain.money import MICROS
@@ -284,3 +287,12 @@ async def test_while_no_mark_comes_minutes_are_valued_at_the_last_one(world: Wor
         await world.books.revalue_minute()
     rows = await world.snapshots(Scope.SHADOW_USER)
     assert [row.exposure_micros for row in rows] == [MICROS, 1_200_000, 1_200_000]  # at cost until the first mark
+
+
+async def test_an_export_flags_what_is_held_and_has_no_price(world: World) -> None:
+    held, given_up = await world.fill("BUY", 5, 2), await world.fill("BUY", 5, 2, asset_id=LEGS[1])
+    await world.post(held, given_up, await world.fill("SELL", 5, 2, asset_id=LEGS[1]))
+    async with transaction(world.database.engine("pricer")) as connection:
+        await save_checkpoint(connection, "pricer", "marking", {"completed_at": "", "unmarked": [*LEGS]})
+    rows = await world.rows(EXPORTS["positions"])
+    assert [(row.asset_id, row.flags) for row in rows] == [(LEGS[0], ["stale_mark"]), (LEGS[1], [])]
