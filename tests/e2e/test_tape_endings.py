@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.oracle import audit, read_run
+from tests.oracle import Run, audit, read_run
 from tests.support import endings_tape as tape
 from tests.support.playing import command, environment
 from tests.support.plays import Played
@@ -51,11 +51,11 @@ COPIED = {
 
 
 @pytest.fixture(scope="module")
-def run(endings: Played) -> dict[str, list[Row]]:
-    return {name: list(rows) for name, rows in read_run(endings.exports).items()}
+def run(endings: Played) -> Run:
+    return read_run(endings.exports)
 
 
-def positions(run: dict[str, list[Row]], scope: str) -> dict[tuple[str | None, str], tuple[int, int, int]]:
+def positions(run: Run, scope: str) -> dict[tuple[str | None, str], tuple[int, int, int]]:
     return {
         (row["user_label"], row["asset_id"]): (row["share_micros"], row["cost_micros"], row["realized_pnl_micros"])
         for row in run["positions"]
@@ -67,7 +67,7 @@ def by_token(expected: dict[tuple[str, MarketPlan, int], tuple[int, int, int]]) 
     return {(user, market.tokens[outcome]): amounts for (user, market, outcome), amounts in expected.items()}
 
 
-def settlements(run: dict[str, list[Row]], market: MarketPlan) -> list[Row]:
+def settlements(run: Run, market: MarketPlan) -> list[Row]:
     return [row for row in run["ledger"] if row["entry_type"] == "SETTLEMENT" and row["asset_id"] in market.tokens]
 
 
@@ -80,7 +80,7 @@ def test_it_drains_the_oracle_finds_nothing_and_the_books_add_up(endings_tape: P
     assert done.returncode == 0, done.stdout
 
 
-def test_shadows_are_what_the_tape_makes_them(run: dict[str, list[Row]]) -> None:
+def test_shadows_are_what_the_tape_makes_them(run: Run) -> None:
     assert positions(run, "SHADOW_USER") == by_token(SHADOW)
     cash = {"ann": 0, "ben": 0}
     for row in run["ledger"]:
@@ -89,7 +89,7 @@ def test_shadows_are_what_the_tape_makes_them(run: dict[str, list[Row]]) -> None
     assert cash == {"ann": ANN_CASH, "ben": BEN_CASH}
 
 
-def test_copies_end_as_their_originals_do_alone_and_together(run: dict[str, list[Row]]) -> None:
+def test_copies_end_as_their_originals_do_alone_and_together(run: Run) -> None:
     wanted = by_token(COPIED)
     alone, together = positions(run, "EXEC_USER"), positions(run, "EXEC_GLOBAL")
     assert {place: alone[place] for place in wanted} == wanted
@@ -99,14 +99,14 @@ def test_copies_end_as_their_originals_do_alone_and_together(run: dict[str, list
     ]
 
 
-def test_nothing_is_settled_while_it_is_disputed(run: dict[str, list[Row]]) -> None:
+def test_nothing_is_settled_while_it_is_disputed(run: Run) -> None:
     start = min(row["event_time"] for row in run["events"]) - 4_000_000 // tape.SPEED
     found = settlements(run, tape.DISPUTED)
     assert len(found) == 6  # two shadows, two alone, and both tokens together
     assert all(row["created_at"] >= start + tape.DISPUTE_ENDS_S * 1_000_000 // tape.SPEED for row in found)
 
 
-def test_redeems_post_nothing_and_no_position_is_settled_twice(run: dict[str, list[Row]]) -> None:
+def test_redeems_post_nothing_and_no_position_is_settled_twice(run: Run) -> None:
     redeems = {row["id"] for row in run["events"] if row["kind"] == "REDEEM"}
     assert len(redeems) == 7
     assert not redeems & {row["ref_id"] for row in run["ledger"]}
@@ -120,7 +120,7 @@ def test_redeems_post_nothing_and_no_position_is_settled_twice(run: dict[str, li
     assert settlements(run, tape.UNHELD) == []
 
 
-def test_every_ending_leaves_its_mark(run: dict[str, list[Row]]) -> None:
+def test_every_ending_leaves_its_mark(run: Run) -> None:
     last = {row["asset_id"]: row for row in sorted(run["marks"], key=lambda row: int(row["at"]))}
     for market, told in tape.RESOLUTIONS.items():
         for outcome, token in enumerate(market.tokens):
@@ -132,7 +132,7 @@ def test_every_ending_leaves_its_mark(run: dict[str, list[Row]]) -> None:
     assert (kept["source"], kept["price_micros"]) == ("MIDPOINT", 195_000)
 
 
-def test_a_market_that_never_ends_is_held_at_its_last_mark_and_flagged(run: dict[str, list[Row]]) -> None:
+def test_a_market_that_never_ends_is_held_at_its_last_mark_and_flagged(run: Run) -> None:
     flags = {(row["scope"], row["asset_id"]): row["flags"] for row in run["positions"] if row["share_micros"]}
     assert flags == {
         (scope, tape.ABANDONED.tokens[0]): ["stale_mark"] for scope in ("SHADOW_USER", "EXEC_USER", "EXEC_GLOBAL")

@@ -278,7 +278,7 @@ async def test_payouts_of_another_number_of_outcomes_are_refused_and_asked_for_a
     await given_position(stage.database, "1")
     stage.exchange.resolved = resolved(*payouts)
     await stage.after(0)
-    assert stage.resolved == stage.marks == []
+    assert (stage.resolved, stage.marks) == ([], [])
     assert stage.refused == {"0xc": f"condition 0xc: expected payouts of 2 outcomes, got {len(payouts)}"}
     stage.exchange.resolved = resolved(0, 1_000_000)
     await stage.after(60)

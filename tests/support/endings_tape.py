@@ -140,7 +140,7 @@ def _books() -> list[dict[str, Any]]:
 def _markets() -> list[dict[str, Any]]:
     lines = []
     for market in MARKETS:
-        line = {
+        line: dict[str, Any] = {
             "id": str(market.number),
             "question": f"Ending {market.number}?",
             "conditionId": market.condition_id,

@@ -18,7 +18,6 @@ from libs.common.upstream.data_api import (
     CONDITIONS_PER_CALL,
     decode_page,
     decode_position,
-    decode_resolution,
     decode_rows,
 )
 from libs.common.upstream.fields import (
@@ -34,6 +33,7 @@ from libs.common.upstream.fields import (
     read_wallet,
 )
 from libs.common.upstream.gamma import IDS_PER_CALL, decode_market, market_list
+from libs.common.upstream.resolutions import decode_resolution
 from services.cli.probe import known
 from services.cli.probe.asking import Asker
 from services.cli.probe.node import ask_node
