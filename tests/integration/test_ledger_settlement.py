@@ -73,6 +73,16 @@ async def test_longs_are_paid_the_floor_and_shorts_owe_the_ceiling(
     assert await world.violations() == []
 
 
+async def test_verify_finds_a_settlement_at_other_payouts_than_those_kept(world: World) -> None:
+    await world.post(await world.fill("BUY", 7, 3))
+    await settle(world, 500_000, 500_000)
+    async with world.database.engine().begin() as connection:
+        await connection.execute(text("UPDATE market_resolution SET payouts_micros = '{1000000,0}'"))
+    (line,) = await world.violations()
+    assert line.startswith("settlements pay what was resolved: SHADOW_USER otter, settlement of ref 0xc1: 7 shares")
+    assert line.endswith("for 3, its payouts are {1000000,0}")
+
+
 @pytest.mark.parametrize("payouts", [(MICROS,), (0, 0, MICROS)])
 async def test_nothing_of_a_condition_is_settled_at_payouts_that_do_not_fit_it(
     world: World, payouts: tuple[int, ...]
