@@ -14,7 +14,7 @@ from typing import Any, Final
 from tests.support.tapes import CENT, START_MS, MarketPlan, TapeBuilder
 
 SPEED: Final = 4
-END_S: Final = 110
+END_S: Final = 140
 API_LAG_MS: Final = 2_000
 ANN: Final = "0x" + "a1" * 20
 BEN: Final = "0x" + "b2" * 20
@@ -37,29 +37,29 @@ UNHELD = _market(9, "0.50")
 MARKETS: Final = (WON, HALVED, THIRDS, DISPUTED, ABANDONED, LATE, REOPENED, VOIDED, UNHELD)
 """`price` is what outcome 0 is bought at; outcome 1 at 1 - price."""
 
-DISPUTE_ENDS_S: Final = 90
-LATE_S: Final = 125
+DISPUTE_ENDS_S: Final = 114
+LATE_S: Final = 152
 """After the tape's end."""
 
-CLOSED: Final = {WON: 40, HALVED: 40, THIRDS: 40, DISPUTED: 34, ABANDONED: 40, REOPENED: 40, VOIDED: 30, UNHELD: 40}
+CLOSED: Final = {WON: 64, HALVED: 64, THIRDS: 64, DISPUTED: 58, ABANDONED: 64, REOPENED: 64, VOIDED: 58, UNHELD: 64}
 
 Told = tuple[int, str, Sequence[int] | None]
 RESOLUTIONS: Final[dict[MarketPlan, list[Told]]] = {
-    WON: [(30, "proposed", None), (44, "resolved", (1_000_000, 0))],
-    HALVED: [(44, "resolved", (500_000, 500_000))],
-    THIRDS: [(44, "resolved", (333_333, 666_667))],
+    WON: [(50, "proposed", None), (68, "resolved", (1_000_000, 0))],
+    HALVED: [(68, "resolved", (500_000, 500_000))],
+    THIRDS: [(68, "resolved", (333_333, 666_667))],
     DISPUTED: [
-        (30, "proposed", None),
-        (36, "disputed", None),
-        (48, "reproposed", None),
-        (56, "challenged", None),
-        (70, "arbitration", None),
+        (54, "proposed", None),
+        (60, "disputed", None),
+        (72, "reproposed", None),
+        (80, "challenged", None),
+        (94, "arbitration", None),
         (DISPUTE_ENDS_S, "resolved", (0, 1_000_000)),
     ],
     LATE: [(LATE_S, "resolved", (0, 1_000_000))],
-    REOPENED: [(44, "resolved", (1_000_000, 0))],
-    VOIDED: [(32, "resolved", ()), (64, "resolved", (500_000, 500_000))],
-    UNHELD: [(44, "resolved", (0, 1_000_000))],
+    REOPENED: [(68, "resolved", (1_000_000, 0))],
+    VOIDED: [(60, "resolved", ()), (88, "resolved", (500_000, 500_000))],
+    UNHELD: [(68, "resolved", (0, 1_000_000))],
 }
 
 
@@ -101,17 +101,17 @@ def _write_activity(tape: TapeBuilder) -> None:
     tape.both_legs("SPLIT", ANN, 16_000, VOIDED, Decimal(100))
     tape.both_legs("MERGE", ANN, 30_000, REOPENED, Decimal(200))
     # Redeems: before the resolution, at it, after it, twice, while it is disputed, and of what nobody here holds.
-    _redeem(tape, BEN, 42, HALVED, "550.5")
-    _redeem(tape, BEN, 44, HALVED, "150")
-    _redeem(tape, ANN, 60, WON, "1000")
-    _redeem(tape, ANN, 66, WON, "1000")
-    _redeem(tape, BEN, 62, WON, "0")
-    _redeem(tape, ANN, 52, DISPUTED, "0")
-    _redeem(tape, BEN, 54, UNHELD, "77")
+    _redeem(tape, BEN, 66, HALVED, "550.5")
+    _redeem(tape, BEN, 68, HALVED, "150")
+    _redeem(tape, ANN, 84, WON, "1000")
+    _redeem(tape, ANN, 90, WON, "1000")
+    _redeem(tape, BEN, 86, WON, "0")
+    _redeem(tape, ANN, 76, DISPUTED, "0")
+    _redeem(tape, BEN, 78, UNHELD, "77")
     # After the settlement: one that happened before it and is shown late, and one that happened after it.
-    shown_late = {"timestamp": START_MS // 1000 + 38, "_no_log": True}
-    _fill(tape, ANN, 80, REOPENED, 1, "10.01", **shown_late)
-    _fill(tape, ANN, 104, REOPENED, 0, "30", price=Decimal("0.97"), _maker=True)
+    shown_late = {"timestamp": START_MS // 1000 + 62, "_no_log": True}
+    _fill(tape, ANN, 104, REOPENED, 1, "10.01", **shown_late)
+    _fill(tape, ANN, 132, REOPENED, 0, "30", price=Decimal("0.97"), _maker=True)
 
 
 def _books() -> list[dict[str, Any]]:
