@@ -204,7 +204,8 @@ def capped(case: Case, config: Config, target: Fraction) -> tuple[Fraction, set[
     minimum = target
     if config.cap_policy == "SHRINK":
         minimum = min(target, max(config.min_trade, config.min_marketable) if case.kind == "TRADE" else MICRO)
-    stopped = {code for code, room in caps if room < minimum}
+    cannot = any(room < minimum for _, room in caps)
+    stopped = {code for code, room in caps if cannot and room < target}
     if config.cap_policy == "SHRINK" and not stopped:
         target = min([target, *(floor_micro(room) for _, room in caps)])
     if stopped and case.scope == "EXEC_GLOBAL":

@@ -115,6 +115,13 @@ def test_shrink_goes_down_to_the_headroom_but_not_below_the_minimum() -> None:
     assert scene.with_(exposure_market_micros=usdc(495) + 1).reasons() == {"RISK_CAP_MARKET", "RISK_CAP_GLOBAL"}
 
 
+def test_where_it_cannot_shrink_every_cap_the_target_is_beyond_is_named() -> None:
+    # 6 are left of the total and nothing of the market: the target stays 10, which both caps stop
+    scene = BUY.with_(cap_policy="SHRINK", exposure_total_micros=usdc(6_994), exposure_market_micros=usdc(500))
+    assert scene.reasons() == {"RISK_CAP_TOTAL", "RISK_CAP_MARKET"}
+    assert scene.decide().target_notional_micros == usdc(10)
+
+
 def test_a_buy_never_spends_more_than_the_cash_even_when_its_fee_is_higher_than_at_the_limit() -> None:
     # below the limit the same notional buys more shares, whose fee is higher than what the risk phase reserved
     scene = BUY.with_(fee_rate=Decimal("0.5"), book=book(levels(("0.485", "1000")), levels(("0.495", "1000"))))

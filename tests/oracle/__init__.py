@@ -17,7 +17,7 @@ __all__ = ["Run", "Tape", "Violation", "audit", "audit_run", "read_run", "read_t
 def audit_run(tape: Tape, run: Run, speed: Fraction = Fraction(1)) -> list[Violation]:
     """Return everything a run got wrong against its tape."""
     found: list[Violation] = []
-    for module in (events, shadow, grouping, order, ledger, holdings, valuation):
+    for module in (events, shadow, grouping, order, ledger, holdings, valuation, rules):
         for check in module.CHECKS:
             found.extend(check(tape, run))
     under, wall = rules.rules_by_version(run), clock.read_clock(tape, run, speed)

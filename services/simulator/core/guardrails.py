@@ -149,15 +149,14 @@ def risk(
     ]
     if scope is Scope.EXEC_GLOBAL:
         caps.append(("risk.user", view.exposure_user_micros, rules.cap_user, Reason.RISK_CAP_USER))
-    wanted, least = target, target
+    wanted = target
     if rules.shrinks:
         minimum = max(rules.min_trade, rules.min_marketable) if group.kind is GroupKind.TRADE else 1
         headroom = min(ratio.floor_of(equity) - exposure for _, exposure, ratio, _ in caps)
-        least = min(target, minimum)
-        target = min(target, headroom) if headroom >= least else target
+        target = min(target, headroom) if headroom >= min(target, minimum) else target
     checks: list[Check] = []
     for name, exposure, ratio, reason in caps:
-        passed = not ratio.is_exceeded(exposure + min(least, target), equity)
+        passed = not ratio.is_exceeded(exposure + target, equity)
         numbers = {"exposure": exposure, "target": target, "wanted": wanted, "equity": equity}
         checks.append(_check(name, passed, numbers, _shown(ratio), reason))
     if scope is Scope.EXEC_GLOBAL:
