@@ -168,6 +168,7 @@ def sized(case: Case, config: Config) -> tuple[Fraction, Fraction | None, set[st
             found.add("NO_POSITION_TO_MERGE")
         return min(target, case.held), None, found
     vwap = case.their_notional / case.their_shares
+    hoped = max(vwap, case.bids[0][0]) if case.bids else vwap
     raw = floor_micro(percent(config.copy_pct, case.their_notional))
     most = min(config.max_trade, floor_micro(percent(config.max_of_equity_pct, case.equity)))
     if config.own_maximum is not None:
@@ -175,7 +176,7 @@ def sized(case: Case, config: Config) -> tuple[Fraction, Fraction | None, set[st
     if case.side == "SELL" and config.sell_sizing == "PROPORTIONAL":
         whole = max(case.shadow_held or Fraction(0), case.their_shares)
         shares = floor_micro(case.held * case.their_shares / whole)
-        return floor_micro(shares * vwap), shares, {"NO_POSITION"} if case.held == 0 else set()
+        return floor_micro(shares * hoped), shares, {"NO_POSITION"} if case.held == 0 else set()
     if most < config.min_trade or (raw < config.min_trade and config.below_min == "SKIP"):
         found.add("BELOW_MIN_NOTIONAL")
         target = max(Fraction(0), min(raw, most))
@@ -190,7 +191,7 @@ def sized(case: Case, config: Config) -> tuple[Fraction, Fraction | None, set[st
         return target, None, found
     if case.held == 0:
         found.add("NO_POSITION")
-    return min(target, floor_micro(case.held * vwap)), case.held, found
+    return min(target, floor_micro(case.held * hoped)), case.held, found
 
 
 def capped(case: Case, config: Config, target: Fraction) -> tuple[Fraction, set[str]]:

@@ -44,6 +44,17 @@ def test_a_sell_is_capped_by_the_worth_of_the_shares_held_and_shown_rounded_down
     assert outcome.vwap_price_micros == usdc("0.493")
 
 
+def test_a_sell_into_a_better_bid_sells_all_that_is_held() -> None:
+    # at their 0.50 what is held is worth less than 0.55 brings; a single lot could not be sold at all
+    better = book(levels(("0.55", "1000")), levels(("0.56", "1")))
+    for held in ("10", "0.01"):
+        outcome = SELL.with_(held_share_micros=usdc(held), book=better).decide()
+        assert outcome.filled_share_micros == usdc(held)
+        assert outcome.target_notional_micros == outcome.filled_notional_micros
+    scene = SELL.with_(sell_sizing="PROPORTIONAL", held_share_micros=usdc(20), shadow_held_micros=usdc(4000))
+    assert scene.with_(book=better).decide().filled_share_micros == usdc(10)
+
+
 def test_a_sell_below_the_minimum_is_fine_when_the_position_caps_it() -> None:
     outcome = SELL.with_(held_share_micros=usdc(1)).decide()
     assert (outcome.decision, outcome.target_notional_micros) == ("EXECUTE", usdc("0.5"))
@@ -98,9 +109,11 @@ def test_what_was_taken_of_this_book_version_is_gone() -> None:
 
 
 def test_a_walk_stops_at_the_first_lot_that_does_not_fit() -> None:
-    # held 0.02 is worth 0.01; a lot brings 0.0052 at 0.52, none at 0.50 fits then, and 0.45 is not tried
+    # target 0.01; a lot brings 0.0052 at 0.52, none at 0.50 fits then, and 0.45 is not tried
     outcome = SELL.with_(
-        held_share_micros=20_000,
+        min_trade_notional_micros=0,
+        notional_micros=usdc(1),
+        share_micros=usdc(2),
         max_chase_mid_micros=100_000,
         max_worse_than_their_price_micros=100_000,
         book=book(levels(("0.52", "0.01"), ("0.50", "10"), ("0.45", "10")), levels(("0.53", "1"))),
