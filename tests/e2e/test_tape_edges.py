@@ -55,6 +55,21 @@ def test_every_reason_code_came_up(scope: str, decided: dict[tuple[str, str], li
     assert given == {reason.value for reason in Reason} - (GLOBAL_ONLY if scope == "EXEC_USER" else set())
 
 
+SKIPPED_BEFORE_THE_BOOK = (
+    "paused", "disabled", "unknown", "blacklisted-condition", "closing-soon", "daily-beyond", "skip-beyond",
+    "cap-market-beyond", "cash-one-micro",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SKIPPED_BEFORE_THE_BOOK)
+def test_a_live_trade_has_its_book_whatever_the_decision(name: str, decided: dict[tuple[str, str], list[Row]]) -> None:
+    step = next(each for each in STEPS if each.name == name)
+    alone, together = (decided[transaction_of(step), scope][0] for scope in ("EXEC_USER", "EXEC_GLOBAL"))
+    assert alone["book_hash"] is not None
+    assert alone["counterfactual_share_micros"] is not None
+    assert (alone["book_hash"], alone["book_fetched_at"]) == (together["book_hash"], together["book_fetched_at"])
+
+
 def test_the_oracle_finds_nothing_wrong(edge_tape: Path, edges: EdgePlay) -> None:
     assert [str(each) for each in audit(edge_tape, edges.exports)] == []
 

@@ -22,6 +22,7 @@ def audit_run(tape: Tape, run: Run, speed: Fraction = Fraction(1)) -> list[Viola
             found.extend(check(tape, run))
     under, wall = rules.rules_by_version(run), clock.read_clock(tape, run, speed)
     found.extend(clock.check_event_times(tape, run, wall))
+    found.extend(clock.check_closes(tape, run, wall))
     found.extend(clock.check_books_in_force(tape, run, wall))
     found.extend(order.check_due_times(tape, run, under))
     found.extend(attempts.check_attempts(tape, run, wall, under))

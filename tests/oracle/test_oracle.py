@@ -1,6 +1,7 @@
 """The oracle accepts the worked example and notices each thing that is broken in it."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from tests.oracle import audit
 from tests.oracle.worked_example import Rows, run_rows
-from tests.oracle.worked_tape import CONDITION, DOWN, UP, at, tape_files, write_files
+from tests.oracle.worked_tape import CONDITION, DOWN, START_MS, UP, at, tape_files, write_files
 
 
 def judged(folder: Path, rows: Rows, tape: dict[str, Any] | None = None) -> list[str]:
@@ -168,6 +169,7 @@ BREAKAGES: dict[str, tuple[str, Breakage]] = {
         "decision",
         changed("groups", {"id": "g1"}, first_event_time="2026-11-22T09:58:06.099999Z"),
     ),
+    "a market closes at another time than the tape's": ("clock", closing("2026-11-22T10:31:00.000000Z")),
     "a market closes a microsecond too soon": ("decision", closing("2026-11-22T10:30:06.099999Z")),
     "a pause was not heeded": ("decision", audited(at(1), "control.pause")),
     "a pause that nobody made": (
@@ -194,13 +196,19 @@ def test_each_breakage_is_noticed(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "harmless",
     [
-        closing("2026-11-22T10:30:24.100000Z"),
         audited(at(40), "control.pause"),
         changed("attempts", {"id": "EXEC_USER-g3"}, exposure_user_micros=0),
     ],
-    ids=["a close half an hour ahead", "a pause afterwards", "no user's exposure in a user's own portfolio"],
+    ids=["a pause afterwards", "no user's exposure in a user's own portfolio"],
 )
 def test_what_is_fine_is_let_pass(harmless: Breakage, tmp_path: Path) -> None:
     rows = run_rows()
     harmless(rows)
     assert judged(tmp_path, rows) == []
+
+
+def test_half_an_hour_to_the_microsecond_is_enough(tmp_path: Path) -> None:
+    rows, tape = run_rows(), tape_files()
+    closing("2026-11-22T10:30:24.100000Z")(rows)  # 1,800 s after the last decision; play starts at 10:00:00
+    tape["markets.jsonl"][0]["endDate"] = datetime.fromtimestamp(START_MS / 1000 + 1824.1, UTC).isoformat()
+    assert judged(tmp_path, rows, tape) == []
