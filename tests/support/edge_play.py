@@ -75,5 +75,5 @@ async def _until(
     engine: AsyncEngine, play: Play, is_enough: Callable[[int], bool], statement: Any, **parameters: str
 ) -> None:
     while not is_enough(await _count(engine, statement, **parameters)):
-        assert not play.has_ended(), play.output()[-2000:]
+        assert not play.is_over(), play.output()[-2000:]
         await asyncio.sleep(0.1)

@@ -75,7 +75,7 @@ class Play:
             assert self._process.poll() is None, f"the stack ended before {what}\n{self.output()[-2000:]}"
             time.sleep(POLL_SECONDS)
 
-    def has_ended(self) -> bool:
+    def is_over(self) -> bool:
         """Tell whether `up` has ended."""
         return self._process.poll() is not None
 
