@@ -16,7 +16,7 @@ from services.ledger.commands import verify
 from services.simulator.commands import Replayed, replay_attempts
 from services.ui.queries.control import set_paused
 from tests.support.edge_cases import DISABLED, FIRST_LOOK, PAUSED_FROM, SECOND_LOOK, STEPS
-from tests.support.edge_tape import transaction_of
+from tests.support.edge_tape import transaction_of, wallet_of
 from tests.support.playing import Play
 from tests.support.plays import Played, play_through
 
@@ -58,7 +58,8 @@ async def _meddle(play: Play) -> None:
             for name in (FIRST_LOOK, SECOND_LOOK):
                 step = next(each for each in STEPS if each.name == name)
                 await _until(engine, play, lambda count: count > 0, _SEEN, tx=transaction_of(step))
-                await request_reconcile(visit.database_url, visit.redis_url or "")
+                for user in sorted({each.user for each in STEPS if each.kind in {"SPLIT", "MERGE"}}):
+                    await request_reconcile(visit.database_url, visit.redis_url or "", wallet_of(user))
             decided = SCOPES * sum(step.at < PAUSED_FROM for step in STEPS)
             await _until(engine, play, lambda count: count >= decided, _DECIDED)
             await set_paused(engine, True, ADMIN)

@@ -41,7 +41,8 @@ def transaction_of(step: Step) -> str:
     return "0x" + sha256(step.name.encode()).hexdigest()
 
 
-def _wallet(user: str) -> str:
+def wallet_of(user: str) -> str:
+    """Return the wallet of a user."""
     return "0x" + sha256(user.encode()).hexdigest()[:40]
 
 
@@ -53,7 +54,7 @@ def _activity() -> list[dict[str, Any]]:
         for size, price in step.fills:
             rows.append(
                 {
-                    "proxy_wallet": _wallet(step.user),
+                    "proxy_wallet": wallet_of(step.user),
                     "type": "TRADE" if trade else step.kind,
                     "transaction_hash": transaction_of(step),
                     "timestamp": at_ms // 1000,
@@ -142,7 +143,7 @@ def write_edge_tape(folder: Path) -> Path:
         "start_ms": START_MS,
         "end_ms": START_MS + LENGTH_SECONDS * 1000,
         "api_lag_ms": 0,
-        "wallets": [{"label": label, "wallet": _wallet(label)} for label in USERS],
+        "wallets": [{"label": label, "wallet": wallet_of(label)} for label in USERS],
         "config": _config(),
     }
     (folder / "tape.json").write_text(json.dumps(head), encoding="utf-8")
