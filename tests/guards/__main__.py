@@ -19,6 +19,7 @@ EXAMPLES: Final = (
     "tests/core/test_simulator_overrides.py",
     "tests/core/test_simulator_schedule.py",
     "tests/core/test_simulator_config.py",
+    "tests/core/test_simulator_portfolio.py",
 )
 BOUND_KINDS: Final = frozenset({"strict", "looser", "tighter"})
 WITHOUT_BOUND: Final = frozenset(

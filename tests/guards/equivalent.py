@@ -21,6 +21,11 @@ _WHYS: Final[dict[str, tuple[str, ...]]] = {
         "fees.fee_at_price: if exponent == 1  ->  if False",
         "fees.share_fee: not fee_micros or not total  ->  not total",
     ),
+    "nothing was ever taken of no book, nor of no token": (
+        "portfolio.PortfolioState.view: if book_hash  ->  if True",
+        "portfolio.PortfolioState.view: book_hash or ''  ->  book_hash",
+        "portfolio.PortfolioState.view: group.asset_id or ''  ->  group.asset_id",
+    ),
     "where the search for an affordable amount starts, halves and stops: a micro is no other number of lots": (
         "decide._affordable: target - 1  ->  target + 1",
         "decide._affordable: target - 1  ->  target - __shift__(1, 1)",

@@ -18,6 +18,7 @@ CORE: Final = "services.simulator.core"
 JUDGED: Final[dict[str, frozenset[str] | None]] = {
     "decide": None, "guardrails": None, "sizing": None, "walk": None, "fees": None, "rules": None,
     "schedule": frozenset({"own_due", "is_stale", "needs_book"}),
+    "portfolio": frozenset({f"PortfolioState.{name}" for name in ("view", "take", "decided", "apply")}),
 }  # fmt: skip
 """Modules of the core, and which of their functions are judged; None: all of them."""
 CHECK_NAME: Final = re.compile(r"(control|market|breakers|size|risk|book)\.[a-z_]+")
