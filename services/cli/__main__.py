@@ -26,9 +26,23 @@ MODULES: Final = {
     "backfill": "services.cli.backfill",
     "export": "services.cli.export",
     "verify": "services.cli.verify",
+    "rebuild": "services.cli.rebuild",
+    "explain": "services.cli.explain",
+    "replay": "services.cli.replay",
+    "skips": "services.cli.skips",
     "coverage": "services.cli.coverage",
+    "gap": "services.cli.gap",
+    "deposit": "services.cli.flows",
+    "withdraw": "services.cli.flows",
     "dlq": "services.cli.dlq",
     "probe": "services.cli.probe",
+    "config": "services.cli.config",
+    "blacklist": "services.cli.blacklist",
+    "breaker": "services.cli.breaker",
+    "pause": "services.cli.control",
+    "resume": "services.cli.control",
+    "enable": "services.cli.control",
+    "disable": "services.cli.control",
 }
 """Commands and the modules that register them; only the one that was asked for is imported."""
 

@@ -9,6 +9,7 @@ import structlog
 
 from libs.common.bus import Bus
 from libs.common.bus.streams import ATTEMPTS_DECIDED, EVENTS_DETECTED, MARKETS_RESOLVED, MARKS_UPDATED
+from libs.common.db.thinning import Thinning
 from libs.common.domain.errors import Unavailable
 from libs.common.domain.kinds import Scope
 from libs.common.frame import opened_frame
@@ -22,12 +23,13 @@ from services.ledger.handlers import (
     on_marks_updated,
 )
 from services.ledger.settings import Settings
-from services.ledger.store import Books, Sweeps
+from services.ledger.store import SNAPSHOTS, Books, Sweeps
 
 SERVICE: Final = "ledger"
 LOOK_SECONDS: Final = 1.0
 """How soon a follow gets its portfolios, and a new minute its snapshots."""
 SWEEP_SECONDS: Final = 30.0
+THIN_SECONDS: Final = 600.0
 BATCH_MAX: Final = 200
 REST_SECONDS: Final = 0.1
 """Postings of this time share a transaction; nobody decides by them, as decisions count what is not posted yet."""
@@ -52,10 +54,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async def sweep() -> None:
             await _sweep(frame.bus, sweeps)
 
+        thinning = Thinning(frame.engine, SERVICE, SNAPSHOTS, now=lambda: datetime.now(UTC))
+
         await frame.bus.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_every(LOOK_SECONDS, stop, look))
             tasks.create_task(_every(SWEEP_SECONDS, stop, sweep))
+            tasks.create_task(_every(THIN_SECONDS, stop, thinning.look))
 
 
 def _consume(bus: Bus, books: Books) -> None:

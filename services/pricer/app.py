@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import MARKETS_RESOLVED, MARKS_UPDATED
+from libs.common.db.thinning import Thinning
 from libs.common.frame import opened_frame
 from libs.common.messages import MarketResolved, MarkUpdated
 from libs.common.observability.metrics import LIMITER_FALLBACK, UpstreamMetrics
@@ -15,7 +16,7 @@ from libs.common.upstream.data_api import DataApiClient
 from libs.common.upstream.gateway import Gateway
 from services.pricer.rounds import Rounds
 from services.pricer.settings import Settings
-from services.pricer.store import SERVICE, PriceStore
+from services.pricer.store import MARKS, SERVICE, PriceStore
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
@@ -45,4 +46,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             now=lambda: datetime.now(UTC),
         )
         await frame.bus.start()
-        await rounds.run(stop, lambda: frame.health.progress("rounds"))
+        thinning = asyncio.create_task(
+            Thinning(frame.engine, SERVICE, MARKS, now=lambda: datetime.now(UTC)).run(), name="thinning"
+        )
+        try:
+            await rounds.run(stop, lambda: frame.health.progress("rounds"))
+        finally:
+            thinning.cancel()

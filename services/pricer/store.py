@@ -11,11 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from libs.common.db.checkpoints import save_checkpoint
 from libs.common.db.engine import transaction
 from libs.common.db.tables.markets import MarketPriceSnapshot, MarketResolution
+from libs.common.db.thinning import Series
 from libs.common.domain.kinds import MarkSource
 from libs.common.domain.market import Resolution
 from services.pricer.core import Held, Mark
 
 SERVICE: Final = "pricer"
+MARKS: Final = Series("market_price_snapshot", "asset_id")
+"""Thinned by the pricer; an asset's last mark is the last of its bucket and stays."""
 
 _MARKS: Final = MarketPriceSnapshot.__table__  # type: ignore[attr-defined]
 _RESOLUTIONS: Final = MarketResolution.__table__  # type: ignore[attr-defined]

@@ -84,6 +84,7 @@ class _Simulator:
         self._groups = GroupStore(self._engine, self._scope, self._consumer)
         self._rules = CurrentRules({})
         self._config_changed = asyncio.Event()
+        self._config_fault: str | None = None
         self._announcer = Announcer(self._scope, self._publish)
         self._books = BookStore(self._engine, settings.instance)
         self._desk = BookDesk(
@@ -137,9 +138,10 @@ class _Simulator:
             ]
             try:
                 await _until_up(self._merge, stop)
+                background.append(tasks.create_task(self._watch_config()))
                 await _until_up(self._take_up, stop)
                 await self._bus.start()
-                background += [tasks.create_task(self._watch_config()), tasks.create_task(self._sweep())]
+                background.append(tasks.create_task(self._sweep()))
                 await self._scheduler.run(stop, lambda: self._health.progress("scheduler"))
             finally:
                 await self._bus.stop()
@@ -176,8 +178,11 @@ class _Simulator:
             if written := await self._configs.merge():
                 _log.info("config_merged", versions=written)
             self._health.set_fault("config", None)
+            self._config_fault = None
         except Rejected as error:
-            _log.error("config_rejected", error=str(error))
+            if str(error) != self._config_fault:
+                _log.error("config_rejected", error=str(error))
+            self._config_fault = str(error)
             self._health.set_fault("config", str(error)[:300])
         self._rules = await self._configs.current()
 

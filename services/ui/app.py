@@ -4,18 +4,19 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
+from uuid import UUID
 
 import structlog
 import uvicorn
 
 from libs.common.bus import Bus
-from libs.common.bus.streams import CONTROL_CHANGED
+from libs.common.bus.streams import CONFIG_CHANGED, CONTROL_CHANGED, Stream
 from libs.common.db.checkpoints import beat
 from libs.common.db.dead_letters import PostgresDeadLetters
 from libs.common.db.engine import make_engine
 from libs.common.domain.errors import Unavailable
-from libs.common.messages import ControlChanged
+from libs.common.messages import ConfigChanged, ControlChanged, Message
 from libs.common.observability.health import Health
 from libs.common.observability.http import serve_http
 from services.ui.queries.board import Board
@@ -30,6 +31,8 @@ ANNOUNCE_SECONDS: Final = 2.0
 CONNECTIONS_MAX: Final = 200
 FIGURES_SECONDS_MAX: Final = 60.0
 """How old the figures may be before this process calls itself degraded."""
+
+M = TypeVar("M", bound=Message)
 
 _log = structlog.get_logger()
 
@@ -52,14 +55,25 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     door = serve_http(health, settings.http_port)
     bus = Bus(redis_url, service=SERVICE, instance=settings.instance, dead_letters=PostgresDeadLetters(engine))
 
+    async def tell(stream: Stream[M], message: M) -> None:
+        try:
+            async with asyncio.timeout(ANNOUNCE_SECONDS):
+                await bus.publish(stream, [message])
+        except (Unavailable, TimeoutError) as error:
+            _log.warning("announcement_skipped", stream=stream.name, error=str(error)[:200])
+
     async def announce(key: str) -> None:
         """Wake the simulators; they read the switch with every decision, so a bus that is away costs nothing."""
         now = datetime.now(UTC)
-        try:
-            async with asyncio.timeout(ANNOUNCE_SECONDS):
-                await bus.publish(CONTROL_CHANGED, [ControlChanged(key=key, occurred_at=now, observed_at=now)])
-        except (Unavailable, TimeoutError) as error:
-            _log.warning("announcement_skipped", key=key, error=str(error)[:200])
+        await tell(CONTROL_CHANGED, ControlChanged(key=key, occurred_at=now, observed_at=now))
+
+    async def announce_config(user: UUID | None) -> None:
+        """Have the simulators merge at once; they look at the rows every second anyway."""
+        now, scope = datetime.now(UTC), "GLOBAL" if user is None else "USER"
+        await tell(
+            CONFIG_CHANGED,
+            ConfigChanged.model_validate({"scope": scope, "user_id": user, "occurred_at": now, "observed_at": now}),
+        )
 
     def report(error: str | None) -> None:
         """Say how reading went."""
@@ -69,7 +83,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
     board = Board(engine, redis_url)
     config = uvicorn.Config(
-        web(settings, engine, board, announce),
+        web(settings, engine, board, announce, announce_config),
         host=settings.host,
         port=settings.port,
         log_config=None,

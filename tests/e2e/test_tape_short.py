@@ -1,12 +1,14 @@
 """Our short tape through the whole stack, undisturbed, without the websocket, and with every service killed once."""
 
+import json
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from tests.oracle import audit, read_run
-from tests.support.playing import SPEED, facts
+from tests.support.playing import SPEED, command, environment, facts
 from tests.support.plays import KILLED_SPEED, Played
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -38,6 +40,18 @@ def test_some_groups_are_copied_and_some_skipped(undisturbed: Played) -> None:
     reasons = {reason for row in attempts for reason in row["reason_codes"]}
     assert {"SPREAD_TOO_WIDE", "INSUFFICIENT_DEPTH", "NO_POSITION"} <= reasons
     assert {row["kind"] for row in attempts if row["decision"] == "EXECUTE"} >= {"TRADE", "SPLIT"}
+
+
+def test_the_tracking_gap_is_what_both_portfolios_made_and_its_parts_sum_to_it(undisturbed: Played) -> None:
+    line = command("gap", "--json", "--data-dir", undisturbed.exports.parent / "data")
+    done = subprocess.run(line, capture_output=True, text=True, env=environment(), timeout=120, check=True)
+    latest = {(row["user_label"], row["scope"]): row for row in read_run(undisturbed.exports)["snapshots"]}
+    for each in json.loads(done.stdout):
+        for scope, name in (("EXEC_USER", "ours_micros"), ("SHADOW_USER", "shadow_pnl_micros")):
+            row = latest[each["user"], scope]
+            assert each[name] == row["equity_micros"] - row["deposits_micros"]
+        assert each["gap_micros"] == each["ours_micros"] - each["theirs_micros"]
+        assert abs(each["residual_micros"]) <= len(each["size_micros"]) + 10
 
 
 def test_without_the_websocket_everything_is_found_later(

@@ -74,6 +74,7 @@ WRITERS = {
     "market_resolution": {"pricer"},
     "guardrail_config": {"ui"},
     "copy_sizing_config": {"ui"},
+    "market_blacklist": {"ui"},
     "control_flag": {"ui"},
     "system_checkpoint": set(migrate.SERVICES),
     "audit_log": set(migrate.SERVICES),

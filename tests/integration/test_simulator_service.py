@@ -19,7 +19,7 @@ from libs.common.domain.kinds import GroupKind, Scope
 from libs.common.messages import GroupClosed
 from services.cli.stack.ports import free_port
 from services.simulator.app import serve
-from services.simulator.commands import apply_config_file, replay_attempts
+from services.simulator.commands import replay_attempts
 from services.simulator.settings import Settings
 from tests.support.databases import Database
 from tests.support.decisions import YES
@@ -71,21 +71,25 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 @asynccontextmanager
-async def simulators(database: Database, redis_url: str, host: str, *scopes: Scope) -> AsyncIterator[None]:
+async def simulators(database: Database, redis_url: str, host: str, *scopes: Scope) -> AsyncIterator[list[int]]:
+    """Run simulators for a block, given the ports of their health."""
     stop = asyncio.Event()
+    ports = [free_port() for _ in scopes]
     async with asyncio.TaskGroup() as tasks:
         for number, scope in enumerate(scopes):
             settings = Settings(
                 database_url=SecretStr(database.url("simulator")),
                 redis_url=SecretStr(redis_url),
                 instance=f"simulator-{number}",
-                http_port=free_port(),
+                http_port=ports[number],
                 scope=scope,
                 clob_url=host,
             )
             tasks.create_task(serve(settings, stop))
-        yield
-        stop.set()
+        try:
+            yield ports
+        finally:
+            stop.set()
 
 
 @pytest.fixture
@@ -142,18 +146,3 @@ async def test_an_unknown_group_is_a_dead_letter_and_its_neighbours_pass(
         await eventually(settled)
     letters = await world.execute("SELECT subject, error FROM dead_letter WHERE group_name = 'simulator-user'")
     assert [letter.subject for letter in letters] == [str(poison)]
-
-
-async def test_a_changed_configuration_is_in_force_within_two_seconds(
-    database: Database, redis_url_for: Callable[[str], str], redis_url: str, book_host: str
-) -> None:
-    world = World(database)
-    await world.open()
-    async with simulators(database, redis_url_for("simulator"), book_host, Scope.EXEC_USER):
-        await apply_config_file(database.url(), redis_url, {"global": {"copy_pct": 3}})
-
-        async def merged() -> bool:
-            return len(await world.execute("SELECT 1 FROM effective_config")) == 2
-
-        async with asyncio.timeout(2):
-            await eventually(merged)

@@ -29,11 +29,11 @@ class Switches:
 
 
 def _change(row: Row, tape: Tape) -> tuple[str, bool] | None:
-    action, detail = row["action"], row["detail"] or {}
+    action = row["action"]
     if action in {"control.pause", "control.resume"}:
         return ENGINE, action == "control.pause"
     if action in {"user.disable", "user.enable"}:
-        return str(detail.get("label")), action == "user.disable"
+        return str(row["subject"]), action == "user.disable"
     if action in {"wallet_unfollowed", "wallet_followed_again"}:
         label = tape.labels.get(str(row["subject"]).lower())
         return (label, action == "wallet_unfollowed") if label else None

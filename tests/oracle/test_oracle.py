@@ -45,8 +45,8 @@ def closing(moment: str) -> Breakage:
     return lambda rows: rows.update(markets=[{"condition_id": CONDITION, "close_time": moment}])
 
 
-def audited(moment: str, action: str, **detail: str) -> Breakage:
-    return lambda rows: rows.update(audit=[{"at": moment, "action": action, "subject": "", "detail": detail}])
+def audited(moment: str, action: str, subject: str = "engine_paused") -> Breakage:
+    return lambda rows: rows.update(audit=[{"at": moment, "action": action, "subject": subject, "detail": {}}])
 
 
 BUY, SELL = {"id": "EXEC_USER-g1"}, {"id": "EXEC_USER-g3"}
@@ -176,7 +176,7 @@ BREAKAGES: dict[str, tuple[str, Breakage]] = {
         "decision",
         changed("attempts", SPLIT, decision="SKIP", reason_codes=["ENGINE_PAUSED"]),
     ),
-    "a disabled user was copied": ("decision", audited(at(1), "user.disable", label="anna")),
+    "a disabled user was copied": ("decision", audited(at(1), "user.disable", "anna")),
     "an EXECUTE with a counterfactual": ("decision", changed("attempts", BUY, counterfactual_share_micros=1)),
     "a split that cost another amount": ("decision", changed("attempts", SPLIT, filled_notional_micros=4_999_999)),
     "a configuration of later": ("config", changed("config", {}, effective_at=at(50))),

@@ -10,11 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.db.engine import make_engine
+from libs.common.db.switches import set_enabled, set_paused
 from services.cli.stack import session
 from services.ingest.commands import request_reconcile
 from services.ledger.commands import verify
 from services.simulator.commands import Replayed, replay_attempts
-from services.ui.queries.control import set_paused
 from tests.support.edge_cases import DISABLED, FIRST_LOOK, PAUSED_FROM, SECOND_LOOK, STEPS
 from tests.support.edge_tape import transaction_of, wallet_of
 from tests.support.playing import Play
@@ -22,13 +22,7 @@ from tests.support.plays import Played, play_through
 
 ADMIN: Final = "test"
 SCOPES: Final = 2
-_DISABLE: Final = text("""
-WITH disabled AS (UPDATE followed_user SET enabled = false WHERE label = :label RETURNING id)
-INSERT INTO audit_log (id, at, actor, action, subject, detail)
-SELECT gen_random_uuid(), now(), 'test', 'user.disable', CAST(id AS text),
-       jsonb_build_object('label', CAST(:label AS text))
-FROM disabled RETURNING id
-""")
+_FOLLOWED: Final = text("SELECT id FROM followed_user WHERE label = :label")
 _SEEN: Final = text("SELECT count(*) FROM trade_event WHERE tx_hash = :tx")
 _DECIDED: Final = text("SELECT count(*) FROM copy_attempt")
 
@@ -54,7 +48,9 @@ async def _meddle(play: Play) -> None:
     with session(play.data_dir, require_up=True) as visit:
         engine = make_engine(visit.database_url, application="edge-tape", pool_size=1)
         try:
-            assert await _count(engine, _DISABLE, label=DISABLED)
+            disabled = await _count(engine, _FOLLOWED, label=DISABLED)
+            async with engine.begin() as connection:
+                await set_enabled(connection, disabled, DISABLED, False, ADMIN)
             for name in (FIRST_LOOK, SECOND_LOOK):
                 step = next(each for each in STEPS if each.name == name)
                 await _until(engine, play, lambda count: count > 0, _SEEN, tx=transaction_of(step))
@@ -62,7 +58,8 @@ async def _meddle(play: Play) -> None:
                     await request_reconcile(visit.database_url, visit.redis_url or "", wallet_of(user))
             decided = SCOPES * sum(step.at < PAUSED_FROM for step in STEPS)
             await _until(engine, play, lambda count: count >= decided, _DECIDED)
-            await set_paused(engine, True, ADMIN)
+            async with engine.begin() as connection:
+                await set_paused(connection, True, ADMIN)
         finally:
             await engine.dispose()
 

@@ -34,7 +34,7 @@ GRANT INSERT ON event_group, event_group_member TO shadowbook_grouper;
 GRANT INSERT ON book_snapshot, copy_attempt, executable_fill, effective_config TO shadowbook_simulator;
 GRANT INSERT, UPDATE ON group_book TO shadowbook_simulator;
 GRANT UPDATE (decision_seq, decided_through, last_first_detect_time, last_first_event_time, last_first_ordinal,
-              last_group_id, peak_equity_micros, drawdown_tripped) ON portfolio TO shadowbook_simulator;
+              last_group_id, peak_equity_micros, drawdown_tripped, drawdown_reset_at) ON portfolio TO shadowbook_simulator;
 
 -- ledger: the only writer of entries, positions and snapshots; marks an attempt posted
 GRANT INSERT ON ledger_entry TO shadowbook_ledger;
@@ -42,11 +42,11 @@ GRANT INSERT, UPDATE, DELETE ON portfolio, position, position_source, portfolio_
 GRANT UPDATE (posted_at) ON copy_attempt TO shadowbook_ledger;
 
 -- pricer: marks and resolutions
-GRANT INSERT ON market_price_snapshot TO shadowbook_pricer;
+GRANT INSERT, DELETE ON market_price_snapshot TO shadowbook_pricer;
 GRANT INSERT, UPDATE ON market_resolution TO shadowbook_pricer;
 
 -- ui: intents only
-GRANT INSERT, UPDATE ON guardrail_config, copy_sizing_config, control_flag TO shadowbook_ui;
+GRANT INSERT, UPDATE ON guardrail_config, copy_sizing_config, market_blacklist, control_flag TO shadowbook_ui;
 
 -- A service writes only checkpoints that bear its name.
 ALTER TABLE system_checkpoint ENABLE ROW LEVEL SECURITY;

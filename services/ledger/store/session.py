@@ -152,7 +152,7 @@ class Session:
             if place in resolved and standing.holding.share_micros:
                 self.resolved.add(resolved[place])
             deltas[place[0]].realized += standing.holding.realized_pnl_micros - before
-        await self.connection.execute(sql.UPSERT_POSITIONS, _position_columns(standings))
+        await self.connection.execute(sql.UPSERT_POSITIONS, position_columns(standings))
 
     async def _attribute(self, entries: Sequence[Entry]) -> None:
         entries = [entry for entry in entries if entry.asset_id is not None and entry.share_delta_micros]
@@ -244,7 +244,8 @@ def _columns(entries: Sequence[Entry]) -> dict[str, Any]:
     return columns
 
 
-def _position_columns(standings: Mapping[Place, Standing]) -> dict[str, Any]:
+def position_columns(standings: Mapping[Place, Standing]) -> dict[str, Any]:
+    """Return positions as the arrays that UPSERT_POSITIONS takes."""
     ordered = list(standings.items())
     folded = [standing.folded or (None, None, None) for _, standing in ordered]
     return {

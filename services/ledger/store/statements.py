@@ -4,6 +4,8 @@ from typing import Final
 
 from sqlalchemy import text
 
+from libs.common.db.thinning import Series
+
 LOCK_PORTFOLIOS: Final = text("SELECT id FROM portfolio WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 LOCK_ALL_PORTFOLIOS: Final = text("SELECT id FROM portfolio ORDER BY id FOR NO KEY UPDATE")
 
@@ -115,3 +117,17 @@ ON CONFLICT (portfolio_id, at) DO UPDATE SET
   withdrawals_micros = excluded.withdrawals_micros,
   fees_micros = excluded.fees_micros
 """)
+
+SNAPSHOTS: Final = Series(
+    "portfolio_snapshot",
+    "portfolio_id",
+    spared="""(
+      SELECT h.at FROM portfolio_snapshot h
+      WHERE h.portfolio_id = k.key AND h.at >= date_trunc('minute', greatest(
+        (SELECT f.opened_at FROM portfolio f WHERE f.id = k.key),
+        (SELECT a.decided_at FROM copy_attempt a JOIN portfolio f ON f.id = a.portfolio_id AND f.decision_seq = a.seq
+         WHERE a.portfolio_id = k.key),
+        (SELECT c.updated_at FROM control_flag c WHERE c.key = 'breaker_reset:' || CAST(k.key AS text))))
+      ORDER BY h.equity_micros - h.deposits_micros + h.withdrawals_micros DESC, h.at LIMIT 1)""",
+)
+"""Thinned by the ledger. The peak since the last decision or reset stays: the drawdown breaker looks for it."""

@@ -85,7 +85,7 @@ class Report:
 
 async def verify_books(url: str) -> Report:
     """Check all invariants in one consistent view of the database at `url`; writes nothing."""
-    async with _view(url) as connection:
+    async with view(url) as connection:
         alive = await connection.scalar(_ALIVE)
         settled = (alive or datetime.now(UTC)) - GRACE
         checks = []
@@ -102,7 +102,8 @@ async def verify_books(url: str) -> Report:
 
 
 @asynccontextmanager
-async def _view(url: str) -> AsyncIterator[AsyncConnection]:
+async def view(url: str) -> AsyncIterator[AsyncConnection]:
+    """Yield a connection that sees one moment of the database at `url` and writes nothing."""
     arguments = {"command_timeout": QUERY_SECONDS, "server_settings": {"timezone": "UTC", "jit": "off"}}
     engine = create_async_engine(async_url(url), poolclass=NullPool, connect_args=arguments)
     try:
@@ -117,7 +118,7 @@ async def _view(url: str) -> AsyncIterator[AsyncConnection]:
 async def _check_folds(connection: AsyncConnection) -> Check:
     """Fold every position from its entries and compare cost and realised profit."""
     compared, violated, found = 0, 0, []
-    async for rows in _grouped(connection, _HISTORIES, "portfolio_id", "asset_id"):
+    async for rows in grouped(connection, _HISTORIES, "portfolio_id", "asset_id"):
         first = rows[0]
         folded = refold(in_order(Scope(first.scope), [entry_of(row) for row in rows]))
         kept = Holding(first.share_micros or 0, first.position_cost or 0, first.realized_pnl_micros or 0)
@@ -134,7 +135,7 @@ async def _check_folds(connection: AsyncConnection) -> Check:
 async def _check_values(connection: AsyncConnection) -> Check:
     """Value every portfolio by its marks and compare its newest snapshot, unless a mark came since."""
     compared, violated, found = 0, 0, []
-    async for rows in _grouped(connection, _VALUED, "portfolio_id"):
+    async for rows in grouped(connection, _VALUED, "portfolio_id"):
         first = rows[0]
         if any(row.marked_at is not None and row.marked_at >= first.at for row in rows):
             continue
@@ -150,10 +151,12 @@ async def _check_values(connection: AsyncConnection) -> Check:
     return Check("newest snapshots are worth their marks", compared, "portfolios", violated, tuple(found))
 
 
-async def _grouped(connection: AsyncConnection, query: TextClause, *key: str) -> AsyncIterator[list[Row[Any]]]:
+async def grouped(
+    connection: AsyncConnection, query: TextClause, *key: str, **parameters: Any
+) -> AsyncIterator[list[Row[Any]]]:
     """Stream a sorted query, one list of rows per key."""
     group: list[Row[Any]] = []
-    result = await connection.stream(query.execution_options(yield_per=CHUNK))
+    result = await connection.stream(query.execution_options(yield_per=CHUNK), parameters)
     async for chunk in result.partitions():
         for _, rows in groupby(chunk, key=lambda row: tuple(getattr(row, name) for name in key)):
             part = list(rows)

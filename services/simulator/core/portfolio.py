@@ -7,6 +7,7 @@ EXEC_GLOBAL each position belongs to the source users it was copied from.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from libs.common.domain.kinds import GroupKind, Scope, Side
@@ -85,6 +86,8 @@ class PortfolioState:
         self.cash_micros, self.net_flows_micros = cash_micros, net_flows_micros
         self.day, self.week = day, week
         self.peak_equity_micros, self.drawdown_tripped = peak_equity_micros, drawdown_tripped
+        self.drawdown_reset_at: datetime | None = None
+        """Which reset of the breaker is carried out with the next decision, or was with an earlier one."""
         self.seq, self.last_order = seq, last_order
         self.taken: defaultdict[BookSide, dict[int, int]] = defaultdict(dict)
         self._follow_rank = {user: rank for rank, user in enumerate(follow_order)}
@@ -142,6 +145,26 @@ class PortfolioState:
             net_flows_micros=self.net_flows_micros,
             taken=tuple(sorted(taken.items())) if taken else (),
             shadow_held_micros=shadow_held,
+        )
+
+    def worth(self) -> PortfolioView:
+        """Return the view without any group: what breakers look at."""
+        return PortfolioView(
+            cash_micros=self.cash_micros,
+            equity_micros=self.equity_micros,
+            exposure_total_micros=self._total,
+            exposure_market_micros=0,
+            exposure_user_micros=0,
+            held_share_micros=0,
+            leg_share_micros=(),
+            leg_cost_micros=(),
+            day_start_equity_micros=self.day.equity_micros,
+            day_flows_micros=self.day.flows_micros,
+            week_start_equity_micros=self.week.equity_micros,
+            week_flows_micros=self.week.flows_micros,
+            peak_equity_micros=max(self.peak_equity_micros or self.equity_micros, self.equity_micros),
+            drawdown_tripped=self.drawdown_tripped,
+            net_flows_micros=self.net_flows_micros,
         )
 
     def decided(self, group: Group, view: PortfolioView, drawdown_tripped: bool) -> tuple[int, bool]:

@@ -45,6 +45,7 @@ SELECT r.asset_id, r.hash, r.timestamp_ms, r.fetched_at, r.bids, r.asks
 FROM jsonb_populate_recordset(CAST(NULL AS book_snapshot), CAST(:rows AS jsonb)) r
 ORDER BY r.asset_id, r.hash
 ON CONFLICT (asset_id, hash) DO NOTHING
+RETURNING asset_id, hash
 """)
 _SETTLE: Final = Query("""
 WITH settled AS (
@@ -85,7 +86,11 @@ class BookStore:
         return {row["group_id"] for row in rows}
 
     async def save(self, groups: Mapping[UUID, Book], fetched_at: datetime) -> None:
-        """Keep the book of each group, fetched at one time, once per version; whoever listens is told."""
+        """Keep the book of each group, fetched at one time, once per version; whoever listens is told.
+
+        Decisions must see what is kept, also when the exchange sends other levels under a hash it used before: what
+        was kept first stays, and only what this call kept is remembered as it came.
+        """
         books = {(book.asset_id, book.hash): book for book in groups.values()}
         rows = [
             {
@@ -98,10 +103,10 @@ class BookStore:
             }
             for book in books.values()
         ]
-        self.remember(books.values())
         async with driver_transaction(self._engine) as connection:
-            await _INSERT_BOOKS.rows(connection, rows=json_text(rows))
+            kept = await _INSERT_BOOKS.rows(connection, rows=json_text(rows))
             await _settle(connection, {each: book.hash for each, book in groups.items()}, fetched_at=fetched_at)
+        self.remember(books[row["asset_id"], row["hash"]] for row in kept)
 
     async def give_up(self, group_ids: Iterable[UUID], error: str) -> None:
         """Say that these groups must be decided without a book; whoever listens is told."""

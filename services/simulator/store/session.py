@@ -56,6 +56,15 @@ class DecisionSession:
         rows = await sql.LOCK_PORTFOLIOS.rows(self._connection, **parameters)
         return {row["id"]: portfolio_of(row) for row in rows}
 
+    async def unlocked(self) -> list[LockedPortfolio]:
+        """Return every portfolio of the scope without locking it: to look at, not to decide by."""
+        rows = await sql.PORTFOLIOS.rows(self._connection, scope=self._scope.value)
+        return [portfolio_of(row) for row in rows]
+
+    async def labels(self) -> dict[UUID, str]:
+        """Return the names of all users ever followed."""
+        return {row["id"]: row["label"] for row in await sql.LABELS.rows(self._connection)}
+
     async def undecided(self, locked: Sequence[LockedPortfolio], limit: int) -> dict[UUID, list[Candidate]]:
         """Return the first `limit` undecided groups of each portfolio, in order, from its low-water mark on."""
         parameters = {

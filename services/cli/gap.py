@@ -1,0 +1,105 @@
+"""`shadowbook gap`: why copying a user made another result than theirs, split to the micro."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from services.cli.errors import CommandError
+from services.cli.options import DataDirOption, JsonOption
+
+if TYPE_CHECKING:
+    from services.ledger.commands import UserGap
+
+HOURS_MAX: Final = 24 * 366
+WORDS: Final = {
+    "CLAMP": "raised to the smallest or cut to the largest trade",
+    "POSITION_CAP": "only as far as what we held, a cap or the cash allowed",
+    "PARTIAL_OR_LOTS": "the book ended, whole lots, or our price bought another number of shares",
+    "COPY_PCT_CHANGED": "decided under another copy share",
+    "UNDECIDED": "not booked yet",
+    "MINED_AGAIN": "moved to another block, never copied twice",
+    "REVERSED": "copied, then taken back by a reorganisation",
+    "CONVERSION": "conversions are not copied",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("gap")(gap)
+
+
+def gap(
+    user: Annotated[str | None, typer.Option("--user", help="Only this followed user; all if left out.")] = None,
+    hours: Annotated[
+        int | None,
+        typer.Option("--hours", min=1, max=HOURS_MAX, help="Only the last hours; since the follow if left out."),
+    ] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a copy is behind the wallet it follows: size by cause, drift, spread and depth, fees, openings.
+
+    gap = our PnL - copy share * their PnL; the parts sum to it. Amounts are in USDC; JSON has whole micros.
+    """
+    from services.cli.stack import session
+    from services.ledger import commands
+
+    with session(data_dir, command="gap") as visit:
+        try:
+            found = asyncio.run(commands.tracking_gaps(visit.database_url, user, hours))
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+    if as_json:
+        sys.stdout.write(json.dumps([each.document() for each in found], indent=1) + "\n")
+    elif found:
+        sys.stdout.writelines(f"{line}\n" for line in _text(found))
+    else:
+        sys.stdout.write("Nobody is followed yet.\n")
+
+
+def _text(found: Sequence["UserGap"]) -> Iterator[str]:
+    head = ("USER", "COPY", "THEIRS", "OURS", "GAP", "= SIZE", "DRIFT", "SPREAD", "FEES", "OPENINGS")
+    yield from _table([head, *(_row(each) for each in found)])
+    for each in found:
+        if not each.gap.size_micros:
+            continue
+        yield ""
+        yield f"{each.label}: size, by cause"
+        causes = sorted(each.gap.size_micros.items(), key=lambda pair: (-abs(pair[1]), pair[0]))
+        width = max(len(cause) for cause, _ in causes)
+        for cause, value in causes:
+            yield f"  {cause.ljust(width)}  {_usdc(value):>12}  {WORDS.get(cause, 'skipped')}"
+
+
+def _row(found: "UserGap") -> tuple[str, ...]:
+    whole = found.gap
+    parts = (
+        sum(whole.size_micros.values()) + whole.residual_micros,
+        whole.drift_micros,
+        whole.spread_and_depth_micros,
+        whole.fees_micros,
+        whole.openings_micros,
+    )
+    values = (whole.theirs_micros, whole.ours_micros, whole.gap_micros, *parts)
+    return found.label, f"{found.copy_pct.normalize():f}%", *(_usdc(each) for each in values)
+
+
+def _usdc(micros: int) -> str:
+    """Return an amount with its sign, to the hundredth of a cent where it is small."""
+    sign = "+" if micros > 0 else "-" if micros < 0 else ""
+    whole, rest = divmod(abs(micros), 1_000_000)
+    return f"{sign}{whole:,}.{rest // 100:04}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = (
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join((first, *others)).rstrip()

@@ -1,0 +1,94 @@
+"""Deposits and withdrawals: money a person puts into an executable portfolio or takes out of it, audited."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID, uuid4
+
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from libs.common.db.engine import transaction
+from libs.common.db.tables.system import AuditLog
+from libs.common.domain.errors import Rejected
+from libs.common.domain.kinds import EntryType, Scope
+from libs.common.domain.money import MICROS
+from services.ledger.core.entries import Owner, Posting, deposit, withdrawal
+from services.ledger.store.facts import attempt_facts
+from services.ledger.store.session import Session
+
+FLOW_MAX_MICROS: Final = 10**15
+_AUDIT: Final = AuditLog.__table__  # type: ignore[attr-defined]
+_USER: Final = text("SELECT id FROM followed_user WHERE label = :label")
+_BALANCE: Final = text("SELECT cash_micros, deposits_micros, withdrawals_micros FROM portfolio WHERE id = :id")
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A flow as posted. `is_new` is false for a command id that was posted before: nothing changed."""
+
+    command_id: UUID
+    entry_type: EntryType
+    amount_micros: int
+    cash_micros: int
+    is_new: bool
+
+
+async def post_flow(
+    engine: AsyncEngine,
+    entry_type: EntryType,
+    amount_micros: int,
+    *,
+    user: str | None,
+    command_id: UUID,
+    actor: str,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Flow:
+    """Post a DEPOSIT or WITHDRAWAL of the executable portfolio of `user` (by label), or of the global one (None).
+
+    What was decided before is posted before, so a withdrawal takes only cash that is there. Raises Rejected, and
+    changes nothing, for an amount outside 1 to FLOW_MAX_MICROS, an unknown label, a portfolio not opened yet, or too
+    little cash.
+    """
+    if not 0 < amount_micros <= FLOW_MAX_MICROS:
+        raise Rejected(
+            f"expected an amount from 0.000001 to {FLOW_MAX_MICROS // MICROS:,} USDC, got {_usdc(amount_micros)}"
+        )
+    at = now()
+    async with transaction(engine) as connection:
+        owner = Owner(Scope.EXEC_GLOBAL, None)
+        if user is not None:
+            found = await connection.scalar(_USER, {"label": user})
+            if found is None:
+                raise Rejected(f"expected the label of a followed user, got {user!r:.80}")
+            owner = Owner(Scope.EXEC_USER, found)
+        session = Session(connection)
+        locked = await session.lock([owner.portfolio_id])
+        if not locked:
+            raise Rejected("the portfolio is not open yet: it is opened when somebody is followed and the ledger runs")
+        facts = await attempt_facts(connection, locked)
+        await session.post(facts.entries)
+        await session.mark_posted(facts.attempts)
+        before = (await connection.execute(_BALANCE, {"id": owner.portfolio_id})).one()
+        posting = Posting(owner, str(command_id), at)
+        entry = (deposit if entry_type is EntryType.DEPOSIT else withdrawal)(posting, amount_micros)
+        posted = session.posted[owner.scope, entry_type]
+        await session.post([entry])
+        is_new = session.posted[owner.scope, entry_type] > posted
+        after = (await connection.execute(_BALANCE, {"id": owner.portfolio_id})).one()
+        if after.cash_micros < 0:
+            raise Rejected(
+                f"expected at most the {_usdc(before.cash_micros)} USDC of cash the portfolio has, "
+                f"got {_usdc(amount_micros)}; positions are not sold for a withdrawal"
+            )
+        if is_new:
+            detail = {"amount_micros": amount_micros, "scope": owner.scope, "user": user, "command_id": str(command_id)}
+            row = {"id": uuid4(), "at": at, "actor": actor, "action": entry_type.lower(), "detail": detail}
+            await connection.execute(insert(_AUDIT).values(**row, subject=str(owner.portfolio_id)))
+        await session.snapshot(session.touched)
+    return Flow(command_id, entry_type, amount_micros, after.cash_micros, is_new)
+
+
+def _usdc(micros: int) -> str:
+    return f"{'-' if micros < 0 else ''}{abs(micros) // MICROS:,}.{abs(micros) % MICROS:06}"
