@@ -43,22 +43,29 @@ class _CalledOff(Exception):  # noqa: N818  a verdict, not a mishap
     """The run was cancelled, or is not ours any more."""
 
 
-async def work(engine: AsyncEngine, worker: str) -> int:
+def _tell_nobody(_run: UUID, _state: str, _decisions: int, _error: Exception | None) -> None:
+    """Say nothing; the row says it all."""
+
+
+Ended = Callable[[UUID, str, int, Exception | None], None]
+"""Told how a run ended, after how many decisions, and by which mistake of ours."""
+
+
+async def work(engine: AsyncEngine, worker: str, ended: Ended = _tell_nobody) -> int:
     """Do the runs that wait, one after the other; return how many. Needs two connections."""
     runs = RunStore(engine, worker)
     count = 0
     while (run := await runs.claim()) is not None:
         count += 1
-        await _do(engine, runs, run)
+        await _do(engine, runs, run, ended)
     return count
 
 
-async def _do(engine: AsyncEngine, runs: RunStore, run: Claimed) -> None:
+async def _do(engine: AsyncEngine, runs: RunStore, run: Claimed, ended: Ended) -> None:
     """Do one run and write how it ended; an outage ends the worker, and another one takes the run up."""
-    started = time.monotonic()
     state, error, result = "DONE", None, None
-    done = 0
-    reported = started
+    mistake: Exception | None = None
+    done, reported = 0, time.monotonic()
 
     async def progress(made: int, total: int) -> None:
         nonlocal done, reported
@@ -80,11 +87,9 @@ async def _do(engine: AsyncEngine, runs: RunStore, run: Claimed) -> None:
     except Exception as problem:
         if isinstance(problem, Unavailable) or is_outage(problem):
             raise
-        _log.exception("config_test_failed", run_id=str(run.id))
-        state, error = "FAILED", f"{type(problem).__name__}: {problem}"
+        mistake, state, error = problem, "FAILED", f"{type(problem).__name__}: {problem}"
     await runs.end(run.id, state, error=error, result=result, done=done)
-    seconds = round(time.monotonic() - started, 2)
-    _log.info("config_test_ended", run_id=str(run.id), state=state, decisions=done, seconds=seconds)
+    ended(run.id, state, done, mistake)
 
 
 async def test(engine: AsyncEngine, run: Claimed, progress: Progress) -> ConfigTestResult:
@@ -141,13 +146,20 @@ def _over(layer: Mapping[str, Any], draft: Mapping[str, Any]) -> dict[str, Any]:
 async def _main(database_url: str, worker: str) -> int:
     engine = make_engine(database_url, application="simulator-config-test", pool_size=2)
     try:
-        await work(engine, worker)
+        await work(engine, worker, _log_end)
     except Exception as error:  # noqa: BLE001  the very top: the run is taken up again
         _log.exception("config_test_worker_failed", error=str(error)[:200])
         return 1
     finally:
         await engine.dispose()
     return 0
+
+
+def _log_end(run: UUID, state: str, decisions: int, error: Exception | None) -> None:
+    if error is None:
+        _log.info("config_test_ended", run_id=str(run), state=state, decisions=decisions)
+    else:
+        _log.error("config_test_failed", run_id=str(run), decisions=decisions, exc_info=error)
 
 
 def _end_with_parent() -> None:

@@ -1,8 +1,11 @@
 """Testing a configuration on what was recorded, on a real Postgres, under the roles that ask and answer."""
 
+import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +17,16 @@ from libs.common.db.engine import transaction
 from libs.common.domain.config_test import WAITING_MAX, Compared, Figures
 from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import Scope
+from services.cli.trying import lines
 from services.simulator.commands import apply_config_file
 from services.simulator.config_test import work
 from services.simulator.store.config_tests import TRIES_MAX, RunStore
+from services.simulator.trying import Wish, try_config
 from tests.support import databases
 from tests.support.databases import Cluster, Database
 from tests.support.decisions import usdc
 from tests.support.recorded_world import OTHER, SCOPES, UP, RecordedWorld, buy, live
+from tests.support.simulator_world import HERON
 
 pytestmark = pytest.mark.integration
 
@@ -242,3 +248,29 @@ async def test_too_many_waiting_and_unknown_users_are_refused(world: RecordedWor
         await world.ask({}, since)
     with pytest.raises(Rejected, match="10 tests wait already"):
         await world.ask({}, since)
+
+
+async def test_an_operator_tries_a_file_without_a_stack_and_calls_it_off(world: RecordedWorld, tmp_path: Path) -> None:
+    await world.open()
+    since = datetime.now(UTC)
+    await world.decide(buy(), buy(HERON))
+    file = tmp_path / "draft.json"
+    file.write_text('{"copy_pct": 2.5, "max_trade_equity_pct": 5}')
+    never = asyncio.Event()
+    seen = [run async for run in try_config(world.database.url(), None, Wish(file, since=since), never)]
+    assert seen[-1].state == "DONE"
+    assert seen[-1].result is not None
+    assert seen[-1].result.changed_total == 4
+    said = "\n".join(lines(seen[-1].result))
+    assert "2 groups from" in said
+    assert "executed                                 2               2              +0" in said
+    assert re.search(r"EXEC_GLOBAL otter: EXECUTE 10\.00 -> EXECUTE 24\.99", said)
+    called_off = asyncio.Event()
+    called_off.set()
+    await world.execute("UPDATE config_test_run SET state = 'RUNNING', heartbeat_at = now()")  # another one runs
+    seen = [run async for run in try_config(world.database.url(), None, Wish({}, user="otter"), called_off)]
+    assert (seen[-1].state, seen[-1].user_label) == ("QUEUED", "otter")
+    assert seen[-1].cancel_requested_at is not None
+    file.write_text('{"copy_pct": "many"}')
+    with pytest.raises(Rejected, match=r"draft.json: global: copy_pct: expected a number, got 'many'"):
+        [run async for run in try_config(world.database.url(), None, Wish(file), never)]
