@@ -65,13 +65,13 @@ async def _do(engine: AsyncEngine, runs: RunStore, run: Claimed, ended: Ended) -
     """Do one run and write how it ended; an outage ends the worker, and another one takes the run up."""
     state, error, result = "DONE", None, None
     mistake: Exception | None = None
-    done, reported = 0, time.monotonic()
+    done, reported = 0, -REPORT_SECONDS
 
     async def progress(made: int, total: int) -> None:
         nonlocal done, reported
         done = made
         now = time.monotonic()
-        if made and now - reported < REPORT_SECONDS:
+        if now - reported < REPORT_SECONDS:
             await asyncio.sleep(0)
             return
         reported = now

@@ -19,7 +19,19 @@ from services.simulator.core.rerun import Course
 from services.simulator.core.rules import Rules, compile_rules
 from services.simulator.core.tally import Findings
 from services.simulator.store.driver import Record
-from services.simulator.store.history import FLOW, MARK, PAGE, SETTLE, SLICE, Event, History, Range, recorded_of
+from services.simulator.store.history import (
+    FLOW,
+    MARK,
+    MARKS_WANTED,
+    PAGE,
+    SETTLE,
+    SLICE_MAX,
+    SLICE_MIN,
+    Event,
+    History,
+    Range,
+    recorded_of,
+)
 from services.simulator.store.rows import BookKey, group_of
 
 Progress = Callable[[int, int], Awaitable[None]]
@@ -61,7 +73,7 @@ class Rerun:
         self._events = [*await self._history.events(self._range, self._assets), *_midnights(self._since, self._until)]
         self._events.sort(key=lambda event: event.at)
         self._next_event, self._marked_until = 0, self._since
-        self._slice: list[Event] = []
+        self._slice, self._span = list[Event](), SLICE_MIN
         self._next_mark = 0
         async for page in self._pages():
             await self._decide(page)
@@ -163,9 +175,13 @@ class Rerun:
         """Apply whatever happened up to a time."""
         while self._marked_until < at:
             self._apply_until(self._marked_until)
-            upto = self._marked_until + SLICE
+            upto = self._marked_until + self._span
             self._slice, self._next_mark = await self._history.marks(self._assets, self._marked_until, upto), 0
             self._marked_until = upto
+            if len(self._slice) < MARKS_WANTED // 2:
+                self._span = min(SLICE_MAX, self._span * 2)
+            elif len(self._slice) > MARKS_WANTED * 2:
+                self._span = max(SLICE_MIN, self._span / 2)
             await self._progress(self._done, self._total)
         self._apply_until(at)
 

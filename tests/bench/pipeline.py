@@ -3,8 +3,8 @@
 Throughput: a backlog of fills arrives on the chain at once, the decision delay is 0; the clock runs from the first log
 to the last posting in the last scope. Latency: fills trickle in at the usual delay; from the log to the announcement of
 the committed attempt, minus the window and the delay that the configuration asks for (EXEC_GLOBAL counts from its
-effective due). Memory: proportional and resident set of every process during the trickle. Detection and decoders: see
-detection.py and decoders.py.
+effective due). Memory: proportional and resident set of every process during the trickle. Detection, decoders and the
+test of a configuration: see detection.py, decoders.py and config_test.py.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from sqlalchemy import text
 
 from libs.common.db.engine import make_engine
 from services.cli.stack.visit import session
+from tests.bench.config_test import measure_config_test
 from tests.bench.decoders import measure_decoders
 from tests.bench.tape import START_MS, Load, write_tape
 
@@ -256,6 +257,7 @@ def main() -> int:
         figures |= measure_throughput(folder / "backlog", options.fills)
         figures |= measure_detection(folder / "detection", options.followed_rate, options.seconds)
         figures |= measure_decoders()
+        figures |= measure_config_test()
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)

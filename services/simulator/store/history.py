@@ -25,8 +25,10 @@ from services.simulator.store.statements import CONFIG_VALUES, SHADOW_HELD
 
 PAGE: Final = 250
 """Decisions read at a time."""
-SLICE: Final = timedelta(minutes=15)
-"""Marks read at a time."""
+SLICE_MIN: Final = timedelta(minutes=2)
+SLICE_MAX: Final = timedelta(hours=12)
+MARKS_WANTED: Final = 5_000
+"""Marks are read for stretches of time that hold about so many."""
 
 
 @dataclass(frozen=True, slots=True)
