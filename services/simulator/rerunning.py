@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 
+from libs.common.domain.book import Book
 from libs.common.domain.config import CopyConfig
 from libs.common.domain.config_test import ConfigTestResult
 from libs.common.domain.errors import Rejected
@@ -27,15 +28,19 @@ from services.simulator.store.history import (
     SETTLE,
     SLICE_MAX,
     SLICE_MIN,
+    BookSideKey,
     Event,
     History,
+    Mark,
     Range,
     recorded_of,
 )
-from services.simulator.store.rows import BookKey, group_of
+from services.simulator.store.rows import group_of
 
 Progress = Callable[[int, int], Awaitable[None]]
 """Told how many of how many decisions are made; raises to stop."""
+BOOKS_MAX: Final = 1_000
+"""Books remembered beyond those of a page."""
 _DAY: Final = timedelta(days=1)
 _MONDAY: Final = 0
 
@@ -58,6 +63,7 @@ class Rerun:
         self._courses: dict[UUID, Course] = {}
         self._holders: dict[str, set[UUID]] = {}
         self._rules: dict[int, Rules] = {}
+        self._books: dict[BookSideKey, Book] = {}
         self._done = self._total = 0
 
     async def run(self, now: datetime) -> ConfigTestResult:
@@ -73,7 +79,7 @@ class Rerun:
         self._events = [*await self._history.events(self._range, self._assets), *_midnights(self._since, self._until)]
         self._events.sort(key=lambda event: event.at)
         self._next_event, self._marked_until = 0, self._since
-        self._slice, self._span = list[Event](), SLICE_MIN
+        self._slice, self._span = list[Mark](), SLICE_MIN
         self._next_mark = 0
         async for page in self._pages():
             await self._decide(page)
@@ -122,16 +128,12 @@ class Rerun:
 
     async def _decide(self, page: Sequence[Record]) -> None:
         await self._learn({row["config_version"] for row in page} - self._rules.keys())
-        keys: set[BookKey] = {(row["asset_id"], row["book_hash"]) for row in page if row["book_hash"] is not None}
-        books = await self._history.books(keys)
-        if gone := [row for row in page if row["book_hash"] and (row["asset_id"], row["book_hash"]) not in books]:
-            at = gone[-1]["decided_at"]
-            raise Rejected(f"expected a range whose books are kept, got one that reaches to before {at}: begin later")
+        books = await self._read_books(page)
         inputs = {row["attempt_id"]: orjson.loads(row["inputs"]) for row in page}
         shadow_held = await self._shadow_held(page, inputs)
         for row in page:
             await self._advance(row["decided_at"])
-            book = books.get((row["asset_id"], row["book_hash"]))
+            book = books.get(_book_key(row))
             recorded = recorded_of(row, inputs[row["attempt_id"]], self._rules[row["config_version"]], book)
             rules = self._rules_for(row)
             course = self._courses[recorded.portfolio_id]
@@ -141,6 +143,19 @@ class Rerun:
                 legs = recorded.market.asset_ids if recorded.market else ()
                 self._note_holdings(course, {recorded.group.asset_id} if recorded.group.asset_id else set(legs))
         self._done += len(page)
+
+    async def _read_books(self, page: Sequence[Record]) -> dict[BookSideKey, Book]:
+        """Return the books of a page; those of the last one are remembered, because both scopes decide on a book."""
+        keys = {_book_key(row) for row in page if row["book_hash"] is not None}
+        known = {key: self._books[key] for key in keys & self._books.keys()}
+        known |= await self._history.books(keys - known.keys())
+        if gone := [row for row in page if row["book_hash"] is not None and _book_key(row) not in known]:
+            at = gone[-1]["decided_at"]
+            raise Rejected(f"expected a range whose books are kept, got one that reaches to before {at}: begin later")
+        if len(self._books) > BOOKS_MAX:
+            self._books.clear()
+        self._books |= known
+        return known
 
     def _rules_for(self, row: Record) -> Rules:
         """Return the rules of an attempt under the draft, and note what of them cannot be tested."""
@@ -186,18 +201,21 @@ class Rerun:
         self._apply_until(at)
 
     def _apply_until(self, at: datetime) -> None:
-        events, marks = self._events, self._slice
+        events, marks, held = self._events, self._slice, self._marks
+        place, last = self._next_mark, len(self._slice)
         while True:
             event = events[self._next_event] if self._next_event < len(events) else None
-            mark = marks[self._next_mark] if self._next_mark < len(marks) else None
-            if mark is not None and mark.at <= at and (event is None or mark.at <= event.at):
-                self._next_mark += 1
-                self._apply(mark)
-            elif event is not None and event.at <= at:
-                self._next_event += 1
-                self._apply(event)
-            else:
-                return
+            bound = at if event is None else min(at, event.at)
+            while place < last and marks[place][0] <= bound:
+                _, asset, price = marks[place]
+                place += 1
+                if held.get(asset) != price:
+                    self._mark(asset, price)
+            if event is None or event.at > at:
+                break
+            self._next_event += 1
+            self._apply(event)
+        self._next_mark = place
 
     def _apply(self, event: Event) -> None:
         asset = event.asset or ""
@@ -212,10 +230,9 @@ class Rerun:
                 course.new_day(is_monday=event.at.weekday() == _MONDAY)
 
     def _mark(self, asset: str, price: int) -> None:
-        if self._marks.get(asset) != price:
-            self._marks[asset] = price
-            for portfolio in self._holders.get(asset, ()):
-                self._courses[portfolio].marked(asset)
+        self._marks[asset] = price
+        for portfolio in self._holders.get(asset, ()):
+            self._courses[portfolio].marked(asset)
 
     async def _finish(self, now: datetime) -> None:
         """Bring every course from the last decision to now: settlements, then today's marks."""
@@ -228,6 +245,10 @@ class Rerun:
 
 
 _SCOPES: Final = (Scope.EXEC_USER, Scope.EXEC_GLOBAL)
+
+
+def _book_key(row: Record) -> BookSideKey:
+    return row["asset_id"], row["book_hash"], row["side"]
 
 
 def _midnights(since: datetime, until: datetime) -> list[Event]:

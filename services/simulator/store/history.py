@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 
 from libs.common.domain.book import Book
-from libs.common.domain.kinds import Decision, Scope
+from libs.common.domain.kinds import Decision, Scope, Side
 from services.simulator.core.facts import Group
 from services.simulator.core.portfolio import Trade
 from services.simulator.core.rerun import Ran, Recorded
@@ -20,7 +20,7 @@ from services.simulator.core.rules import Rules
 from services.simulator.records import clock_from, market_from, view_from
 from services.simulator.store import history_statements as sql
 from services.simulator.store.driver import Connection, Record
-from services.simulator.store.rows import BookKey, book_of, group_of, trade_of
+from services.simulator.store.rows import book_of, group_of, trade_of
 from services.simulator.store.statements import CONFIG_VALUES, SHADOW_HELD
 
 PAGE: Final = 250
@@ -52,6 +52,10 @@ class Event:
     amount: int
 
 
+Mark = tuple[datetime, str, int]
+"""When an asset got which mark."""
+BookSideKey = tuple[str, str, str | None]
+"""Asset, hash, and the side of ours that takes from the book."""
 MARK, SETTLE, FLOW = "mark", "settle", "flow"
 
 
@@ -108,10 +112,10 @@ class History:
         rows = await sql.MARKS_AT.rows(self._connection, assets=list(assets), at=at)
         return {row["asset_id"]: row["price_micros"] for row in rows}
 
-    async def marks(self, assets: Sequence[str], after: datetime, upto: datetime) -> list[Event]:
+    async def marks(self, assets: Sequence[str], after: datetime, upto: datetime) -> list[Mark]:
         """Return marks in (after, upto], in order."""
         rows = await sql.MARKS.rows(self._connection, assets=list(assets), after=after, upto=upto)
-        return [Event(row["at"], MARK, None, assets[row["place"] - 1], row["price_micros"]) for row in rows]
+        return [(at, assets[place - 1], price) for place, at, price in rows]
 
     async def events(self, range_: Range, assets: Sequence[str]) -> list[Event]:
         """Return flows in the range, and resolutions and settlements since its start, in order.
@@ -138,18 +142,18 @@ class History:
         while page := await cursor.fetch(PAGE):
             yield page
 
-    async def books(self, keys: Iterable[BookKey]) -> dict[BookKey, Book]:
-        """Return those book versions that are kept."""
-        wanted = sorted(keys)
+    async def books(self, keys: Iterable[BookSideKey]) -> dict[BookSideKey, Book]:
+        """Return those book versions that are kept; of the side that is not taken from only the best level."""
+        wanted = sorted(keys, key=lambda key: key[:2])
         if not wanted:
             return {}
-        assets, hashes = [key[0] for key in wanted], [key[1] for key in wanted]
-        found = {}
-        for row in await sql.BOOKS.rows(self._connection, assets=assets, hashes=hashes):
-            levels = {"bids": orjson.loads(row["bids"]), "asks": orjson.loads(row["asks"])}
-            book = book_of({**dict(row), **levels})
-            found[book.asset_id, book.hash] = book
-        return found
+        versions = sorted({key[:2] for key in wanted})
+        assets, hashes = [key[0] for key in versions], [key[1] for key in versions]
+        rows = {
+            (row["asset_id"], row["hash"]): row
+            for row in await sql.BOOKS.rows(self._connection, assets=assets, hashes=hashes)
+        }
+        return {key: _book(rows[key[:2]], key[2]) for key in wanted if key[:2] in rows}
 
     async def config_values(self, versions: Iterable[int]) -> list[tuple[int, Any]]:
         """Return the values of configuration versions."""
@@ -168,6 +172,15 @@ class History:
             before=[group.first_event_time for group in groups],
         )
         return {row["group_id"]: int(row["share_micros"]) for row in rows}
+
+
+def _book(row: Record, side: str | None) -> Book:
+    bids, asks = orjson.loads(row["bids"]), orjson.loads(row["asks"])
+    if side == Side.BUY:
+        bids = bids[:1]
+    else:
+        asks = asks[:1]
+    return book_of({"asset_id": row["asset_id"], "hash": row["hash"], "timestamp_ms": 0, "bids": bids, "asks": asks})
 
 
 def recorded_of(row: Record, inputs: dict[str, Any], rules: Rules, book: Book | None) -> Recorded:
