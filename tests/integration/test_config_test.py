@@ -89,11 +89,10 @@ async def test_a_draft_that_is_what_ran_changes_nothing(world: RecordedWorld) ->
 
 async def test_a_draft_does_what_a_life_under_it_would_have_done(world: RecordedWorld, new_world: NewWorld) -> None:
     """The oracle is another database, in which the same things happened and the draft was in force."""
-    since = await live(world)
-    for draft in DRAFTS:
-        other = await new_world()
-        other_since = await live(other, draft)
-        lived = by_owner((await other.tested({}, other_since)).portfolios)
+    others = [await new_world() for _ in DRAFTS]
+    since, *starts = await asyncio.gather(live(world), *map(live, others, DRAFTS))
+    for draft, other, start in zip(DRAFTS, others, starts, strict=True):
+        lived = by_owner((await other.tested({}, start)).portfolios)
         result = await world.tested(draft, since)
         assert result.reconstruction_gaps == 0
         assert result.changed_total > 0
@@ -169,11 +168,15 @@ async def test_runs_are_done_one_at_a_time_and_a_former_owner_writes_nothing(wor
     engine = world.database.engine("simulator")
     first, second = await world.ask({}, since), await world.ask({}, since)
     slow, other = RunStore(engine, "slow"), RunStore(engine, "other")
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    assert [run for run, _ in await other.unheard(soon, 10)] == [first, second]
+    assert await other.unheard(since, 10) == []  # the young ones' messages are still on their way
     claimed = await slow.claim()
     assert claimed is not None
     assert claimed.id == first
     assert await other.claim() is None
     assert not await other.waits()
+    assert [run for run, _ in await other.unheard(soon, 10)] == [second]
     await world.execute("UPDATE config_test_run SET heartbeat_at = heartbeat_at - interval '1 minute'")
     taken = await other.claim()
     assert taken is not None
