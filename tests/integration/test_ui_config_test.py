@@ -41,8 +41,8 @@ async def test_a_draft_is_tested_on_request_and_called_off(database: Database, r
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"draft": {"copy_pct": -1}}, "draft: global: copy_pct: Input should be greater than"),
-        ({"draft": {"copy_percent": 1}}, "draft: unknown setting 'copy_percent'"),
+        ({"draft": {"copy_pct": -1}}, "draft: global: copy_pct: expected greater than or equal to 0"),
+        ({"draft": {"copy_percent": 1}}, "draft: copy_percent: unknown setting"),
         ({"draft": {"spread": 1.5}}, "max_spread_micros: expected a whole number, got 1.5"),
         ({"draft": {}, "user": "nobody"}, "nobody is followed as nobody"),
         ({"draft": {}, "hours": 2, "since": "2026-01-01T00:00:00Z"}, "expected either hours or since"),

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from libs.common.domain.config import overrides, read_config_file
+from libs.common.domain.config import overrides
+from libs.common.domain.config_file import read_config_file
 from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import Decision, GroupKind, Scope, Side
 
