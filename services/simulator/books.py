@@ -62,8 +62,8 @@ class BookRows(Protocol):
     async def save(self, groups: Mapping[UUID, Book], fetched_at: datetime) -> None:
         """Keep the book of each group."""
 
-    async def give_up(self, group_ids: Sequence[UUID], error: str) -> None:
-        """Say that these groups must be decided without a book."""
+    async def give_up(self, group_ids: Sequence[UUID], error: str) -> set[UUID]:
+        """Say that these groups must be decided without a book; return those that were still ours to give up."""
 
 
 @dataclass(slots=True)
@@ -220,10 +220,13 @@ class BookDesk:
         for wish in hopeless:
             by_error.setdefault(wish.error, []).append(wish.group.id)
         for error, group_ids in by_error.items():
-            await self._rows.give_up(group_ids, error)
-            _log.warning("books_unavailable", groups=len(group_ids), error=error)
-            BOOKS_FETCHED.labels(outcome="given_up").inc(len(group_ids))
-            self._finish(group_ids)
+            given_up = await self._rows.give_up(group_ids, error)
+            _log.warning("books_unavailable", groups=len(given_up), error=error)
+            BOOKS_FETCHED.labels(outcome="given_up").inc(len(given_up))
+            self._finish(given_up)
+            for group_id in set(group_ids) - given_up:  # we stood still, and another took the claim over
+                if lost := self._wishes.get(group_id):
+                    lost.is_ours, lost.look_at, lost.claim_at = False, now, now + CLAIM_SECONDS
 
     def _finish(self, group_ids: Iterable[UUID]) -> None:
         done = [group_id for group_id in group_ids if self._wishes.pop(group_id, None) is not None]

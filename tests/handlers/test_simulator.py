@@ -17,7 +17,7 @@ from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import Decision, Scope
 from libs.common.messages import AttemptDecided, GroupClosed
 from services.simulator.announcing import Announcer
-from services.simulator.books import CALL_SECONDS, CALLS_SAVED_UP, OUTAGE_SECONDS, BookDesk
+from services.simulator.books import CALL_SECONDS, CALLS_SAVED_UP, LOOK_SECONDS, OUTAGE_SECONDS, BookDesk
 from services.simulator.core.facts import Group
 from services.simulator.core.rules import compile_rules
 from services.simulator.core.schedule import Waiting
@@ -104,8 +104,10 @@ class FakeBookRows:
     async def save(self, groups: Mapping[UUID, Book], fetched_at: datetime) -> None:
         self.saved.update({each: (book.hash, fetched_at) for each, book in groups.items()})
 
-    async def give_up(self, group_ids: Sequence[UUID], error: str) -> None:
-        self.errors.update(dict.fromkeys(group_ids, error))
+    async def give_up(self, group_ids: Sequence[UUID], error: str) -> set[UUID]:
+        ours = {each for each in group_ids if self.claims[each] == "me"} - self.saved.keys()
+        self.errors.update(dict.fromkeys(ours, error))
+        return ours
 
 
 @dataclass
@@ -184,6 +186,19 @@ async def test_an_exchange_that_stays_away_leaves_its_reason() -> None:
     for _ in range(12):
         await desk.tick(after=0.21)
     assert "the host is down" in desk.rows.errors[GROUP.id]
+
+
+async def test_a_desk_that_stood_still_gives_up_nothing_that_another_took_over() -> None:
+    desk = Desk()
+    desk.exchange.answers = [{}] * 2
+    desk.want(GROUP)
+    await desk.tick()
+    desk.rows.claims[GROUP.id] = "other"  # while this process did not run
+    await desk.tick(after=10)
+    assert (desk.settled, desk.rows.errors, len(desk.exchange.calls)) == ([], {}, 1)
+    desk.rows.saved[GROUP.id] = ("h1", desk.time.now())
+    await desk.tick(after=LOOK_SECONDS + 0.01)
+    assert desk.settled == [GROUP.id]
 
 
 async def test_what_another_process_fetches_is_only_looked_up() -> None:
