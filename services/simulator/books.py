@@ -32,6 +32,8 @@ CALL_SECONDS_MIN: Final = 0.03
 """Groups that fall due within this time of a call share the next one."""
 LOOK_SECONDS: Final = 0.25
 """How often to look for books that another process fetches, should its announcement be lost."""
+GATHER_SECONDS: Final = 0.1
+"""How long claims wait for each other, long before any of their groups is due."""
 CLAIM_SECONDS: Final = 1.0
 """How often to try to take over a claim."""
 RETRY_SECONDS: Final = 0.2
@@ -112,7 +114,7 @@ class BookDesk:
         for each in coming:
             if each.group.id not in self._wishes:
                 due = clock + max(0.0, (each.due - now).total_seconds())
-                claim_at = clock if self._stands_back is None else due + self._stands_back
+                claim_at = min(due, clock + GATHER_SECONDS) if self._stands_back is None else due + self._stands_back
                 self._wishes[each.group.id] = Wish(each.group, claim_at, due, due + LOOK_SECONDS, due + self._patience)
         if coming:
             self._wake.set()
@@ -174,9 +176,10 @@ class BookDesk:
             self._wake.set()
 
     async def _claim(self, now: float) -> None:
-        unclaimed = [wish for wish in self._wishes.values() if not wish.is_ours and wish.claim_at <= now]
-        if not unclaimed:
+        others = [wish for wish in self._wishes.values() if not wish.is_ours]
+        if all(wish.claim_at > now for wish in others):
             return
+        unclaimed = [wish for wish in others if wish.claim_at <= now + GATHER_SECONDS]
         ours = await self._rows.claim([wish.group for wish in unclaimed])
         for wish in unclaimed:
             wish.claim_at = now + CLAIM_SECONDS

@@ -145,7 +145,8 @@ class Decider:
         facts: Facts,
         chunk: Chunk,
     ) -> None:
-        states, starts = await session.states(portfolios, facts.market, facts.switches, facts.decided_at)
+        users = {candidate.group.user_id for turn in turns.values() for candidate, _ in turn.ready}
+        states, starts = await session.states(portfolios, facts.market, facts.switches, users, facts.decided_at)
         keys = [
             (portfolio, candidate.group.asset_id or "", candidate.book_hash)
             for portfolio, turn in turns.items()

@@ -242,15 +242,19 @@ async def test_in_the_long_run_calls_keep_to_their_part_of_the_budget() -> None:
     assert 10 / CALL_SECONDS <= len(desk.exchange.calls) <= 10 / CALL_SECONDS + CALLS_SAVED_UP + 1
 
 
-async def test_a_book_is_claimed_ahead_and_fetched_when_its_group_is_due() -> None:
+async def test_books_are_claimed_ahead_together_and_each_fetched_when_its_group_is_due() -> None:
     desk = Desk()
+    later = group()
     desk.want(GROUP, due_in=0.2)
-    await desk.tick()
-    assert (desk.rows.claims, desk.exchange.calls) == ({GROUP.id: "me"}, [])
-    await desk.tick(after=0.19)
+    await desk.tick(after=0.05)
+    desk.want(later, due_in=0.2)
+    assert desk.rows.claims == {}
+    await desk.tick(after=0.051)
+    assert (desk.rows.claims, desk.exchange.calls) == (dict.fromkeys((GROUP.id, later.id), "me"), [])
+    await desk.tick(after=0.09)
     assert desk.exchange.calls == []
-    await desk.tick(after=0.011)
-    assert desk.rows.saved[GROUP.id] == ("h1", desk.time.now())
+    await desk.tick(after=0.01)
+    assert desk.rows.saved == {GROUP.id: ("h1", desk.time.now())}
 
 
 async def test_what_another_process_announces_need_not_be_looked_up() -> None:
