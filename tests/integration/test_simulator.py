@@ -12,7 +12,7 @@ from libs.common.db.tables.ledger import PositionSource
 from libs.common.domain.kinds import Scope
 from services.simulator.commands import apply_config_file, replay_attempts
 from services.simulator.core.decide import decide
-from services.simulator.scheduler import portfolio_id
+from services.simulator.scheduler import UNHEARD_OF, portfolio_id
 from tests.support.databases import Database
 from tests.support.decisions import BOOK, CONDITION, NO, YES, book, levels, usdc
 from tests.support.simulator_world import HERON, OTTER, World, attempt_identity
@@ -91,6 +91,18 @@ async def test_an_older_undecided_group_nobody_told_of_goes_first(world: World) 
     await replica.decide_all()
     assert [each.group_id for each in await world.attempts(GLOBAL)] == [older, younger]
     assert not any(each.out_of_order for each in await world.attempts(GLOBAL))
+
+
+async def test_many_older_groups_nobody_told_of_go_first_however_few_are_read_at_a_time(world: World) -> None:
+    older = [await world.close_group(age_s=9 - n / 10) for n in range(3 * UNHEARD_OF)]
+    replica = world.replica(GLOBAL)
+    await replica.start()
+    heard = await world.close_group()
+    await replica.hear(heard)
+    await replica.decide_all()
+    attempts = await world.attempts(GLOBAL)
+    assert [each.group_id for each in attempts] == [*older, heard]
+    assert not any(each.out_of_order for each in attempts)
 
 
 async def test_the_global_portfolio_waits_for_an_older_group_that_is_due_later(world: World) -> None:
