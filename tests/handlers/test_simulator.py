@@ -17,7 +17,15 @@ from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import Decision, Scope
 from libs.common.messages import AttemptDecided, GroupClosed
 from services.simulator.announcing import Announcer
-from services.simulator.books import CALL_SECONDS, CALLS_SAVED_UP, LOOK_SECONDS, OUTAGE_SECONDS, BookDesk
+from services.simulator.books import (
+    BOOKS_PER_CALL,
+    CALL_SECONDS,
+    CALL_SECONDS_MIN,
+    CALLS_SAVED_UP,
+    LOOK_SECONDS,
+    OUTAGE_SECONDS,
+    BookDesk,
+)
 from services.simulator.core.facts import Group
 from services.simulator.core.rules import compile_rules
 from services.simulator.core.schedule import Waiting
@@ -153,6 +161,18 @@ async def test_groups_due_together_share_one_call_and_one_book_per_token() -> No
     assert {desk.rows.saved[each.id] for each in groups} == {("h1", NOW)}
     assert sorted(desk.settled) == sorted(each.id for each in groups)
     assert len(desk.desk) == 0
+
+
+async def test_hundreds_of_groups_due_at_once_are_served_by_as_few_calls_as_may_be() -> None:
+    desk = Desk()
+    tokens = [str(number) for number in range(300)]
+    desk.exchange.answers = [{token: replace(BOOK, asset_id=token) for token in tokens}] * 2
+    groups = [group(asset_id=token) for token in tokens] * 2
+    desk.want(*groups)
+    await desk.tick()
+    await desk.tick(after=CALL_SECONDS_MIN)
+    assert [len(call) for call in desk.exchange.calls] == [BOOKS_PER_CALL, len(tokens) - BOOKS_PER_CALL]
+    assert sorted(desk.settled) == sorted({each.id for each in groups})
 
 
 async def test_a_missing_book_is_asked_for_again_until_patience_ends() -> None:
