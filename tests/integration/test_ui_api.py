@@ -419,7 +419,8 @@ async def test_the_description_names_every_route_and_fetches_nothing(
         paths = (await admin.get("/api/openapi.json")).json()["paths"]
     assert set(paths) == {
             "/api/health", "/api/overview", "/api/control/pause", "/api/control/breakers/reset", "/api/coverage",
-            "/api/gap", "/api/skips",
+            "/api/gap", "/api/skips", "/api/config/test", "/api/config/test/{run_id}",
+            "/api/config/test/{run_id}/cancel",
             "/api/config/global", "/api/config/user/{id}", "/api/users/{id}/enabled", "/api/blacklist",
             "/api/markets/{condition_id}/blacklist",
         }  # fmt: skip
