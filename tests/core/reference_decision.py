@@ -185,14 +185,13 @@ def sized(case: Case, config: Config) -> tuple[Fraction, Fraction | None, set[st
     if case.side == "BUY":
         target, failures = clamped(case, config)
         return target, None, failures | ({"BELOW_MIN_NOTIONAL"} if target < config.min_marketable else set())
-    theirs = case.their_notional / case.their_shares
-    hoped = max([theirs, *(price for price, _ in case.bids[:1] if case.has_book)])
+    vwap = case.their_notional / case.their_shares
     if config.sell_sizing == "PROPORTIONAL":
         before = max(case.shadow_held or ZERO, case.their_shares)
         shares = down(case.held * case.their_shares / before)
-        return down(shares * hoped), shares, nothing(case, "NO_POSITION")
+        return down(shares * vwap), shares, nothing(case, "NO_POSITION")
     target, failures = clamped(case, config)
-    return min(target, down(case.held * hoped)), case.held, failures | nothing(case, "NO_POSITION")
+    return min(target, down(case.held * vwap)), case.held, failures | nothing(case, "NO_POSITION")
 
 
 def nothing(case: Case, code: str) -> set[str]:

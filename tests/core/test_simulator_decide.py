@@ -41,17 +41,6 @@ def test_a_sell_is_capped_by_the_worth_of_the_shares_held_and_shown_rounded_down
     assert outcome.vwap_price_micros == usdc("0.493")
 
 
-def test_a_sell_into_a_better_bid_sells_all_that_is_held() -> None:
-    # at their 0.50 what is held is worth less than 0.55 brings; a single lot could not be sold at all
-    better = book(levels(("0.55", "1000")), levels(("0.56", "1")))
-    for held in ("10", "0.01"):
-        outcome = SELL.with_(held_share_micros=usdc(held), book=better).decide()
-        assert outcome.filled_share_micros == usdc(held)
-        assert outcome.target_notional_micros == outcome.filled_notional_micros
-    scene = SELL.with_(sell_sizing="PROPORTIONAL", held_share_micros=usdc(20), shadow_held_micros=usdc(4000))
-    assert scene.with_(book=better).decide().filled_share_micros == usdc(10)
-
-
 def test_a_sell_below_the_minimum_is_fine_when_the_position_caps_it() -> None:
     outcome = SELL.with_(held_share_micros=usdc(1)).decide()
     assert (outcome.decision, outcome.target_notional_micros) == ("EXECUTE", usdc("0.5"))
@@ -105,8 +94,6 @@ def test_a_proportional_sell_sells_the_fraction_they_sold() -> None:
 
 def test_the_worth_of_what_is_held_is_rounded_down() -> None:
     assert SELL.with_(held_share_micros=usdc("7.777777")).decide().target_notional_micros == usdc("3.888888")
-    better = book(levels(("0.55", "1000")), levels(("0.56", "1")))  # 7.777777 * 0.55 = 4.27777735
-    assert SELL.with_(held_share_micros=usdc("7.777777"), book=better).decide().target_notional_micros == 4_277_777
 
 
 def test_shrink_goes_down_to_the_headroom_but_not_below_the_minimum() -> None:

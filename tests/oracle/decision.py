@@ -135,7 +135,7 @@ def allowed_targets(case: Case) -> set[int]:
     """Return the targets an attempt may record: a SELL or MERGE is capped by what is held, a BUY perhaps shrunk."""
     target, held = full_target(case), case.attempt["held_share_micros"]
     if case.proportional:
-        return {int(case.sellable * hoped_for(case) / 10**6)}
+        return {int(case.sellable * case.reference / 10**6)}
     if target is None:
         return set()
     if case.attempt["kind"] == "MERGE":
@@ -143,13 +143,8 @@ def allowed_targets(case: Case) -> set[int]:
     if case.attempt["kind"] == "SPLIT":  # as far as cash goes; without any it cannot even begin
         target = min(target, case.attempt["cash_micros"] or 0) or target
     if case.attempt["kind"] == "TRADE" and not case.buying and held is not None:
-        return {min(target, int(held * hoped_for(case) / 10**6))}
+        return {min(target, int(held * case.reference / 10**6))}
     return {target, shrunk(case, target)} if case.is_open else {target}
-
-
-def hoped_for(case: Case) -> Fraction:
-    """Return the price that what is held is worth: theirs, or the best bid where that is better."""
-    return max(case.reference, Fraction(case.quote().bid or 0))
 
 
 def shrunk(case: Case, target: int) -> int:

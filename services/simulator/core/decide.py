@@ -33,7 +33,7 @@ def decide(
     supported = control[-1][1] is not False
     if not supported:
         return _finish(outcome, checks)
-    sized = size(group, view, rules, None if book is None else book.best_bid_micros)
+    sized = size(group, view, rules)
     quote = _Quote(group, view, rules, book)
     quote.describe(outcome)
     outcome.target_notional_micros = sized.target_micros

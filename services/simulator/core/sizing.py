@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from libs.common.domain.kinds import GroupKind, Side
-from libs.common.domain.money import MICROS
 from libs.common.domain.reasons import Reason
 from services.simulator.core.facts import Group, PortfolioView
 from services.simulator.core.outcome import Check
@@ -18,12 +17,12 @@ class Size(NamedTuple):
     checks: tuple[Check, ...]
 
 
-def size(group: Group, view: PortfolioView, rules: Rules, best_bid_micros: int | None = None) -> Size:
-    """Return the size of our order for `group`; the best bid, if there is one, is what a SELL may hope for."""
+def size(group: Group, view: PortfolioView, rules: Rules) -> Size:
+    """Return the size of our order for `group`."""
     if group.kind is GroupKind.TRADE:
         if group.side is Side.BUY:
             return _buy(group, view, rules)
-        return _sell(group, view, rules, best_bid_micros or 0)
+        return _sell(group, view, rules)
     return _pair(group, view, rules)
 
 
@@ -50,10 +49,9 @@ def _buy(group: Group, view: PortfolioView, rules: Rules) -> Size:
     return Size(target, None, (minimum, ("size.marketable", True, target, rules.min_marketable, None)))
 
 
-def _sell(group: Group, view: PortfolioView, rules: Rules, best_bid_micros: int) -> Size:
-    """Cap the target by the worth of the shares held, at their average price or at the best bid if that is better.
+def _sell(group: Group, view: PortfolioView, rules: Rules) -> Size:
+    """Cap the target by the worth, at their average price, of the shares held.
 
-    So what caps a SELL is shares: where the book pays more than they got, their price would leave some unsold.
     PROPORTIONAL sells the fraction of our position that they sold of theirs, without clamps; a position of theirs that
     is not known, or smaller than what they sold, counts as sold whole.
     """
@@ -62,19 +60,19 @@ def _sell(group: Group, view: PortfolioView, rules: Rules, best_bid_micros: int)
     if rules.sells_proportionally:
         theirs = max(view.shadow_held_micros or 0, group.share_micros)
         cap = held * group.share_micros // theirs
-        target = _worth(cap, group, best_bid_micros)
+        target = _worth(cap, group)
         checks.append(("size.proportion", True, group.share_micros, theirs, None))
     else:
         target, minimum = _clamped(group, view, rules)
         checks.append(minimum)
         cap = held
-        target = min(target, _worth(cap, group, best_bid_micros))
+        target = min(target, _worth(cap, group))
     checks.append(("size.position", held > 0, held, 0, None if held > 0 else Reason.NO_POSITION))
     return Size(target, cap, tuple(checks))
 
 
-def _worth(share_micros: int, group: Group, best_bid_micros: int) -> int:
-    return max(share_micros * group.notional_micros // group.share_micros, share_micros * best_bid_micros // MICROS)
+def _worth(share_micros: int, group: Group) -> int:
+    return share_micros * group.notional_micros // group.share_micros
 
 
 def _pair(group: Group, view: PortfolioView, rules: Rules) -> Size:
