@@ -59,6 +59,7 @@ class CopyAttempt(SQLModel, table=True):
         Index(
             "copy_attempt_book", "portfolio_id", "asset_id", "book_hash", postgresql_where=text("decision = 'EXECUTE'")
         ),
+        Index("copy_attempt_imagined", "asset_id", postgresql_where=text("counterfactual_share_micros > 0")),
     )
 
     id: UUID = Field(primary_key=True)
