@@ -7,7 +7,7 @@ ARGS ?=
 WARM := import services.cli.__main__, services.ingest.app, services.simulator.app, services.ledger.app, services.pricer.app, \
   services.grouper.app, services.sandbox.app, services.ui.app, alembic.command, supervisor.supervisord
 
-.PHONY: help up down test check bench chaos format lock clean
+.PHONY: help up down test check guards bench chaos format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -48,6 +48,9 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+guards: $(VENV)/.dev ## Take out every guard of the decision and move every bound by a micro, in turn: a test must notice
+	@$(BIN)/python -m tests.guards $(ARGS)
 
 bench: $(VENV)/.dev ## Measure throughput, latency and memory; ARGS="--json FILE" writes the figures
 	@$(BIN)/python -m tests.bench.pipeline $(ARGS)

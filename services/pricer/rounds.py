@@ -118,9 +118,9 @@ class Rounds:
             raise troubles[0]
 
     async def _marking(self, held: Sequence[Held], now: datetime) -> None:
-        """Mark everything when that is due, else only what is held for the first time."""
+        """Mark everything, what skips would hold too, when that is due; else only what is held for the first time."""
         if _due(self._marked_at, now, self._settings.mark_seconds):
-            without = await self._mark(held)
+            without = await self._mark([*held, *await self._imagined_beside(held)])
             unmarked = [asset.asset_id for asset in held if asset.asset_id in without][:UNMARKED_MAX]
             marking = {"completed_at": now.isoformat(), "assets": len(held), "unmarked": unmarked}
             await self._store.remember("marking", marking)
@@ -135,13 +135,19 @@ class Rounds:
         """Ask about every unresolved condition when that is due, else only about those with a reason to be over."""
         if _due(self._resolved_at, now, self._settings.resolution_seconds):
             conditions = conditions_to_ask(held)
-            await self._resolve(conditions)
+            imagined = due_at_once(await self._imagined_beside(held), (), now)
+            await self._resolve(conditions | imagined)
             await self._store.remember("resolutions", {"completed_at": now.isoformat(), "conditions": len(conditions)})
             self._resolved_at = now
         else:
             redeemed = await self._store.redeemed_since(now - REDEEM_REACH)
             urgent = {c for c in due_at_once(held, redeemed, now) if c in redeemed or self._is_urgent(c, now)}
             await self._resolve({c for c in urgent if _due(self._asked.get(c), now, OVERDUE_SECONDS)})
+
+    async def _imagined_beside(self, held: Sequence[Held]) -> list[Held]:
+        """Return what nobody holds and a skip would have traded; its market is asked about once it may be over."""
+        known = {asset.asset_id for asset in held}
+        return [asset for asset in await self._store.imagined() if asset.asset_id not in known]
 
     def _is_urgent(self, condition: str, now: datetime) -> bool:
         return now - self._overdue_since.get(condition, now) < URGENT

@@ -41,6 +41,16 @@ _HELD: Final = text(
     LEFT JOIN market_resolution r USING (condition_id)
     """
 )
+# What a skip would have filled is marked like a position until its market is over, so that reasons can be judged by it.
+_IMAGINED: Final = text(
+    """
+    SELECT o.asset_id, o.condition_id, m.close_time, m.closed, CAST(NULL AS bigint) AS payout_micros
+    FROM outcome_asset o
+    JOIN market m USING (condition_id)
+    WHERE NOT EXISTS (SELECT FROM market_resolution r WHERE r.condition_id = o.condition_id)
+      AND EXISTS (SELECT FROM copy_attempt a WHERE a.asset_id = o.asset_id AND a.counterfactual_share_micros > 0)
+    """
+)
 _LATEST: Final = text(
     """
     SELECT a.asset_id, s.price_micros, s.source, s.at
@@ -107,6 +117,12 @@ class PriceStore:
         """Return every asset that some portfolio holds."""
         async with transaction(self._engine) as connection:
             rows = await connection.execute(_HELD)
+            return [Held(row.asset_id, row.condition_id, row.close_time, row.closed, row.payout_micros) for row in rows]
+
+    async def imagined(self) -> list[Held]:
+        """Return every asset of an unresolved market that some skip would have traded, held or not."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(_IMAGINED)
             return [Held(row.asset_id, row.condition_id, row.close_time, row.closed, row.payout_micros) for row in rows]
 
     async def latest(self, asset_ids: Sequence[str]) -> dict[str, Mark]:

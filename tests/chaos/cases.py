@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.chaos.meddling import end_databases_once, kill_database, run_second_ingest_without_valkey
+from tests.chaos.meddling import (
+    end_databases_once,
+    kill_database,
+    kill_simulators,
+    run_second_ingest_without_valkey,
+)
 from tests.support.playing import Play
 from tests.support.plays import Meanwhile, Played, play_through
 
@@ -82,6 +87,7 @@ CASES: Final = {
         Case("no_block_timestamp", (fault("no_block_timestamp", "rpc", ALWAYS),)),
         Case("kill_postgres", meanwhile=kills("postgres")),
         Case("kill_valkey", meanwhile=kills("valkey")),
+        Case("simulators_killed", meanwhile=kill_simulators),
         Case("html", _http("html", MINUTE)),
         Case("truncated", _http("truncated", MINUTE)),
         Case("malformed", _http("malformed", MINUTE)),

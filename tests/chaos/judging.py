@@ -11,6 +11,7 @@ from typing import Any, Final
 from services.cli.export import Format, write_rows
 from services.cli.stack import session
 from services.ledger import commands as ledger
+from services.simulator.commands import replay_attempts
 from tests.oracle import Run, Violation, audit, read_run
 from tests.oracle.run import KINDS
 
@@ -45,8 +46,10 @@ def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, *, h
             with (exports / f"{kind}.jsonl").open("w", encoding="utf-8") as stream:
                 asyncio.run(write_rows(visit.database_url, kind, Format.JSONL, stream))
         report = asyncio.run(ledger.verify(visit.database_url))
+        replayed = asyncio.run(replay_attempts(visit.database_url))
     wrong = [] if code == EXIT_DRAINED else [f"up ended with {code}"]
     wrong += [f"verify: {violation}" for violation in report]
+    wrong += [f"replay: {each}" for each in replayed]
     found = unexcused(audit(tape, exports, Fraction(speed)), hides_markets=hides_markets)
     wrong += [f"oracle: {each}" for each in found]
     letters = [row for row in read_run(exports)["deadletters"] if row["status"] == "OPEN"]

@@ -128,6 +128,28 @@ async def given_position(database: Database, asset: str) -> None:
         await connection.execute(insert(Position).values(row))
 
 
+async def given_skip(database: Database, asset: str, shares: int) -> None:
+    """A skip that would have bought `shares`, of a portfolio that holds nothing."""
+    user, group, portfolio = UUID(int=7), uuid4(), PORTFOLIO
+    statements = (
+        "INSERT INTO followed_user (id, label, profile_wallet, enabled, followed_at)"
+        " VALUES (:user, 'otter', '0x7', true, now()) ON CONFLICT DO NOTHING",
+        "INSERT INTO event_group (id, kind, user_id, share_micros, usdc_notional_micros, first_event_time,"
+        " first_detect_time, first_ordinal, closed_at) VALUES (:group, 'TRADE', :user, 1, 1, now(), now(), 0, now())",
+        "INSERT INTO copy_attempt (id, portfolio_id, seq, scope, user_id, group_id, kind, asset_id, decision,"
+        " reason_codes, out_of_order, due_at, decided_at, filled_share_micros, filled_notional_micros, fee_micros,"
+        " counterfactual_share_micros, inputs, checks) VALUES (:group, :portfolio, 1, 'EXEC_GLOBAL', :user, :group,"
+        " 'TRADE', :asset, 'SKIP', '{SPREAD_TOO_WIDE}', false, now(), now(), 0, 0, 0, :shares, '{}', '[]')",
+    )
+    await given_position(database, "nothing")
+    parameters = {"user": user, "group": group, "portfolio": portfolio, "asset": asset, "shares": shares}
+    async with transaction(database.engine()) as connection:
+        await connection.execute(text("UPDATE position SET share_micros = 0"))
+        for statement in statements:
+            names = {name: value for name, value in parameters.items() if f":{name}" in statement}
+            await connection.execute(text(statement), names)
+
+
 @pytest.fixture
 async def stage(database: Database) -> Stage:
     await given_market(database, "0xc", ["1", "2"], START + timedelta(hours=1))
@@ -197,6 +219,28 @@ async def test_a_market_past_its_end_is_asked_about_at_once(stage: Stage) -> Non
     assert len(stage.exchange.asked) == asked + 1
     await stage.after(5)
     assert len(stage.exchange.asked) == asked + 1
+
+
+async def test_what_a_skip_would_have_filled_is_marked_until_its_market_is_over(stage: Stage) -> None:
+    await given_skip(stage.database, "2", 5)
+    stage.exchange.mids = {"1": 400_000, "2": 600_000}
+    await stage.after(0)
+    assert [(mark.asset_id, mark.price_micros) for mark in stage.marks] == [("2", 600_000)]
+    assert stage.exchange.asked == []  # nobody holds it and it is not over: nothing is worth a call
+    stage.now = START + timedelta(hours=1)
+    stage.exchange.resolved = {"0xc": Resolution("0xc", (0, 1_000_000), START, "reported")}
+    await stage.after(1)
+    assert ("2", 1_000_000, "PAYOUT") in {(mark.asset_id, mark.price_micros, mark.source) for mark in stage.marks}
+    await stage.after(60)
+    assert stage.marks == []
+    assert len(stage.exchange.asked) == 1
+
+
+async def test_a_skip_that_would_have_filled_nothing_is_not_marked(stage: Stage) -> None:
+    await given_skip(stage.database, "2", 0)
+    stage.exchange.mids = {"2": 600_000}
+    await stage.after(0)
+    assert stage.marks == []
 
 
 async def test_an_outage_changes_nothing_and_is_made_up(stage: Stage) -> None:

@@ -388,6 +388,27 @@ async def test_the_gap_is_split_to_the_micro_and_an_unknown_user_refused(
         assert (await visitor.get("/api/gap")).status_code == 401
 
 
+async def test_skips_tell_what_reasons_saved_or_cost_and_refuse_what_they_do_not_know(
+    database: Database, redis_url_for: RedisFor
+) -> None:
+    await fill(database, "minutes")
+    async with door(database, redis_url_for("ui")) as admin:
+        answer = (await admin.get("/api/skips", params={"scope": "EXEC_GLOBAL"})).json()
+        (scope,) = answer["scopes"]
+        assert scope["scope"] == "EXEC_GLOBAL"
+        assert scope["total"]["skips"] == scope["total"]["with_book"] + scope["total"]["no_book"] > 0
+        assert {"reason", "skips", "unmarked", "notional_micros", "fee_micros", "pnl_micros"} <= set(
+            scope["reasons"][0]
+        )
+        since = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        later = (await admin.get("/api/skips", params={"since": since})).json()
+        assert [each["total"]["skips"] for each in later["scopes"]] == [0, 0]
+        for wrong in ({"user": "nobody"}, {"since": "x"}, {"since": "2026-09-28T12:00"}, {"scope": "SHADOW_USER"}):
+            assert (await admin.get("/api/skips", params=wrong)).status_code == 422, wrong
+    async with door(database, redis_url_for("ui"), signed_in=False) as visitor:
+        assert (await visitor.get("/api/skips")).status_code == 401
+
+
 async def test_an_unknown_window_is_refused(database: Database, redis_url_for: RedisFor) -> None:
     async with door(database, redis_url_for("ui")) as admin:
         assert (await admin.get("/api/overview", params={"range": "2y"})).status_code == 422
@@ -422,7 +443,13 @@ async def test_the_description_names_every_route_and_fetches_nothing(
     async with door(database, redis_url_for("ui")) as admin:
         page = (await admin.get("/api/docs")).text
         paths = (await admin.get("/api/openapi.json")).json()["paths"]
-    assert set(paths) == {"/api/health", "/api/overview", "/api/control/pause", "/api/coverage", "/api/gap"}
+    assert set(paths) == {
+            "/api/health", "/api/overview", "/api/control/pause", "/api/control/breakers/reset", "/api/coverage",
+            "/api/gap", "/api/skips", "/api/config/test", "/api/config/test/{run_id}",
+            "/api/config/test/{run_id}/cancel",
+            "/api/config/global", "/api/config/user/{id}", "/api/users/{id}/enabled", "/api/blacklist",
+            "/api/markets/{condition_id}/blacklist",
+        }  # fmt: skip
     assert all(path in page for path in paths)
     assert re.findall(r'(?:src|href)="(?:https?:)?//', page) == []
 

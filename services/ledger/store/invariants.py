@@ -138,7 +138,8 @@ _BOOKED: Final = """
          10 + share_micros / 10000000000 AS tolerance, status, incarnation, detect_time
   FROM trade_event WHERE booked AND share_micros > 0
   UNION ALL
-  SELECT id, kind, 2 * CASE kind WHEN 'SPLIT' THEN share_micros ELSE -share_micros END,
+  SELECT id, kind, (SELECT count(*) FROM outcome_asset o WHERE o.condition_id = activity_event.condition_id)
+           * CASE kind WHEN 'SPLIT' THEN share_micros ELSE -share_micros END,
          CASE kind WHEN 'SPLIT' THEN -share_micros ELSE share_micros END, 0, status, 0, detect_time
   FROM activity_event WHERE booked AND share_micros > 0 AND kind IN ('SPLIT', 'MERGE')
 """

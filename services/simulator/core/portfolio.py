@@ -7,6 +7,7 @@ EXEC_GLOBAL each position belongs to the source users it was copied from.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from libs.common.domain.kinds import GroupKind, Scope, Side
@@ -85,6 +86,8 @@ class PortfolioState:
         self.cash_micros, self.net_flows_micros = cash_micros, net_flows_micros
         self.day, self.week = day, week
         self.peak_equity_micros, self.drawdown_tripped = peak_equity_micros, drawdown_tripped
+        self.drawdown_reset_at: datetime | None = None
+        """Which reset of the breaker is carried out with the next decision, or was with an earlier one."""
         self.seq, self.last_order = seq, last_order
         self.taken: defaultdict[BookSide, dict[int, int]] = defaultdict(dict)
         self._follow_rank = {user: rank for rank, user in enumerate(follow_order)}
@@ -144,6 +147,26 @@ class PortfolioState:
             shadow_held_micros=shadow_held,
         )
 
+    def worth(self) -> PortfolioView:
+        """Return the view without any group: what breakers look at."""
+        return PortfolioView(
+            cash_micros=self.cash_micros,
+            equity_micros=self.equity_micros,
+            exposure_total_micros=self._total,
+            exposure_market_micros=0,
+            exposure_user_micros=0,
+            held_share_micros=0,
+            leg_share_micros=(),
+            leg_cost_micros=(),
+            day_start_equity_micros=self.day.equity_micros,
+            day_flows_micros=self.day.flows_micros,
+            week_start_equity_micros=self.week.equity_micros,
+            week_flows_micros=self.week.flows_micros,
+            peak_equity_micros=max(self.peak_equity_micros or self.equity_micros, self.equity_micros),
+            drawdown_tripped=self.drawdown_tripped,
+            net_flows_micros=self.net_flows_micros,
+        )
+
     def decided(self, group: Group, view: PortfolioView, drawdown_tripped: bool) -> tuple[int, bool]:
         """Count a decision; return its `seq` and whether it came out of order."""
         late = self.last_order is not None and group.order < self.last_order
@@ -175,6 +198,32 @@ class PortfolioState:
         taken = self.taken[side]
         for price, shares in fills:
             taken[price] = taken.get(price, 0) + shares
+
+    def holdings(self) -> Mapping[str, Holding]:
+        """Return what was ever held, by asset; sold positions have no shares."""
+        return self._holdings
+
+    def move(self, asset: str, condition: str | None, shares: int, cost: int, source: UUID) -> None:
+        """Gain shares at a cost, or lose some with their part of it."""
+        self._move(asset, condition, shares, cost, source)
+
+    def remark(self, asset: str, mark_micros: int) -> None:
+        """Give a position a new mark."""
+        holding = self._holdings.get(asset)
+        if holding is not None and holding.mark_micros != mark_micros:
+            self._count(holding, -1)
+            holding.mark_micros = mark_micros
+            self._count(holding, 1)
+
+    def settle(self, asset: str, payout_micros: int) -> int:
+        """End a position at its payout, as the ledger does; return the cash it brought."""
+        holding = self._holdings.get(asset)
+        if holding is None or not holding.share_micros:
+            return 0
+        brought = holding.share_micros * payout_micros // MICROS
+        self.cash_micros += brought
+        self._move(asset, holding.condition_id, -holding.share_micros, 0, self.id)
+        return brought
 
     def _move(self, asset: str, condition: str | None, shares: int, cost: int, source: UUID) -> None:
         holding = self._holdings.get(asset)

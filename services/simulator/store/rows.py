@@ -173,16 +173,18 @@ def state_of(portfolio: LockedPortfolio, start: Any, follow_order: tuple[UUID, .
     """Return a portfolio's state from its row and its row of STARTS; positions are still to be loaded.
 
     The stored peak is moved by the flows since the last decision, then raised to what snapshots saw since; a reset by
-    the admin forgets it.
+    the admin puts the equity at that moment in its place.
     """
     flows = portfolio.net_flows_micros
     peaks = []
-    if portfolio.peak_equity_micros is not None and not start["is_reset"]:
+    if start["is_reset"]:
+        peaks += _reset_peak(start["reset_value"], flows)
+    elif portfolio.peak_equity_micros is not None:
         since = 0 if start["last_flows_micros"] is None else flows - start["last_flows_micros"]
         peaks.append(portfolio.peak_equity_micros + since)
     if start["peak_pnl_micros"] is not None:
         peaks.append(start["peak_pnl_micros"] + flows)
-    return PortfolioState(
+    state = PortfolioState(
         portfolio.id,
         portfolio.scope,
         portfolio.cash_micros,
@@ -195,6 +197,14 @@ def state_of(portfolio: LockedPortfolio, start: Any, follow_order: tuple[UUID, .
         portfolio.last_order,
         follow_order,
     )
+    state.drawdown_reset_at = start["reset_at"]
+    return state
+
+
+def _reset_peak(value: Any, flows: int) -> list[int]:
+    """Return the peak a reset set, moved by flows since; none where a row written by hand does not say."""
+    equity, then = value.get("equity_micros"), value.get("net_flows_micros")
+    return [equity + flows - then] if isinstance(equity, int) and isinstance(then, int) else []
 
 
 def _start(equity: int | None, flows_then: int | None, first_deposit: int | None, flows_now: int) -> Start:

@@ -18,10 +18,13 @@ MINUTE: Final = timedelta(minutes=1)
 """A snapshot's row holds the last value of its minute, so it is known at the minute's end."""
 
 _USERS: Final = text("""
-SELECT u.id, u.label, u.enabled, u.unfollowed_at, u.followed_at,
+SELECT u.id, u.label, u.unfollowed_at,
+       CASE WHEN f.value @> '{"disabled": true}' THEN false WHEN f.value @> '{"disabled": false}' THEN true
+            ELSE u.enabled END AS enabled, u.followed_at,
        shadow.id AS shadow_id, shadow.pnl AS shadow_pnl, exec.id AS exec_id, exec.pnl AS exec_pnl,
        coalesce(exec.fees_micros, 0) AS exec_fees
 FROM followed_user u
+LEFT JOIN control_flag f ON f.key = 'user_disabled:' || CAST(u.id AS text)
 LEFT JOIN LATERAL (
   SELECT p.id, s.pnl FROM portfolio p
   LEFT JOIN LATERAL (SELECT h.equity_micros - h.deposits_micros + h.withdrawals_micros AS pnl

@@ -1,5 +1,6 @@
 """The global portfolio: what it made, how far from its peak it is, what it holds, how much of its limits is used."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -12,7 +13,8 @@ POSITIONS_MAX: Final = 2_000
 CLOSED_POSITIONS_MAX: Final = 1_000
 
 _FIGURES: Final = text("""
-SELECT p.id, p.opened_at, p.drawdown_tripped, p.peak_equity_micros, p.fees_micros,
+SELECT p.id, p.opened_at, p.fees_micros, reset.value AS reset_value,
+       p.drawdown_tripped AND reset.value IS NULL AS drawdown_tripped, p.peak_equity_micros,
        coalesce(s.equity_micros, p.cash_micros) AS equity_micros, coalesce(s.exposure_micros, 0) AS exposure_micros,
        coalesce(s.deposits_micros, p.deposits_micros) AS deposits_micros,
        coalesce(s.withdrawals_micros, p.withdrawals_micros) AS withdrawals_micros, s.at AS snapshot_at,
@@ -20,9 +22,12 @@ SELECT p.id, p.opened_at, p.drawdown_tripped, p.peak_equity_micros, p.fees_micro
        CAST(last.inputs #>> '{portfolio,net_flows_micros}' AS bigint) AS last_flows_micros,
        (SELECT max(h.equity_micros - h.deposits_micros + h.withdrawals_micros) FROM portfolio_snapshot h
         WHERE h.portfolio_id = p.id
-          AND h.at >= date_trunc('minute', coalesce(last.decided_at, p.opened_at))) AS peak_pnl
+          AND h.at >= date_trunc('minute', greatest(last.decided_at, reset.at, p.opened_at))) AS peak_pnl
 FROM portfolio p
 LEFT JOIN copy_attempt last ON last.portfolio_id = p.id AND last.seq = p.decision_seq
+LEFT JOIN LATERAL (SELECT f.value, f.updated_at AS at FROM control_flag f
+  WHERE f.key = 'breaker_reset:' || CAST(p.id AS text) AND f.updated_at IS DISTINCT FROM p.drawdown_reset_at
+) reset ON true
 LEFT JOIN LATERAL (SELECT * FROM portfolio_snapshot h WHERE h.portfolio_id = p.id ORDER BY h.at DESC LIMIT 1) s ON true
 LEFT JOIN LATERAL (SELECT h.equity_micros - h.deposits_micros + h.withdrawals_micros AS pnl FROM portfolio_snapshot h
   WHERE h.portfolio_id = p.id AND h.at <= :day ORDER BY h.at DESC LIMIT 1) day ON true
@@ -157,7 +162,9 @@ async def read_figures(connection: AsyncConnection, now: datetime) -> GlobalFigu
     flows = row.deposits_micros - row.withdrawals_micros
     pnl = row.equity_micros - flows
     peaks = [row.equity_micros]
-    if row.peak_equity_micros is not None:
+    if row.reset_value is not None:  # it counts from the next decision on
+        peaks.append(flows + reset_pnl(row.reset_value, pnl))
+    elif row.peak_equity_micros is not None:
         peaks.append(row.peak_equity_micros + flows - (row.last_flows_micros or flows))
     if row.peak_pnl is not None:
         peaks.append(row.peak_pnl + flows)
@@ -202,6 +209,12 @@ async def read_win_rate(connection: AsyncConnection, portfolio: UUID) -> WinRate
     parameters = {"portfolio": portfolio, "limit": CLOSED_POSITIONS_MAX}
     row = (await connection.execute(_EPISODES, parameters)).one()
     return WinRate(closed=row.closed, won=row.won)
+
+
+def reset_pnl(value: Mapping[str, Any], otherwise: int) -> int:
+    """Return what a portfolio had made when its breaker was reset."""
+    equity, flows = value.get("equity_micros"), value.get("net_flows_micros")
+    return equity - flows if isinstance(equity, int) and isinstance(flows, int) else otherwise
 
 
 def _holding(row: Any) -> Holding:

@@ -13,7 +13,7 @@ from libs.common.db.tables.columns import instant, micros
 class Portfolio(SQLModel, table=True):
     """One portfolio: projection of its entries, and the row every decision and posting locks.
 
-    The simulator writes `decision_seq` .. `drawdown_tripped`; all else is the ledger's.
+    The simulator writes `decision_seq` .. `drawdown_reset_at`; all else is the ledger's.
     """
 
     __tablename__ = "portfolio"
@@ -36,6 +36,7 @@ class Portfolio(SQLModel, table=True):
     last_group_id: UUID | None = None
     peak_equity_micros: int | None = micros(default=None, nullable=True)
     drawdown_tripped: bool = False
+    drawdown_reset_at: datetime | None = instant(default=None, nullable=True)
 
 
 class LedgerEntry(SQLModel, table=True):
