@@ -156,7 +156,8 @@ class Rounds:
         """Ask again for payouts that became final lately; what was settled stays, but a contradiction is told."""
         if not _due(self._rechecked_at, now, RECHECK_SECONDS):
             return
-        settled = await self._store.resolved_since(now - RECHECK_REACH)
+        just_now = now - timedelta(seconds=RECHECK_SECONDS)
+        settled = await self._store.resolved_between(now - RECHECK_REACH, just_now)
         found = await self._outcomes.resolutions(sorted(settled)) if settled else {}
         kept = {condition: (payouts, None) for condition, payouts in settled.items()}
         awaited = conditions_to_ask(held)

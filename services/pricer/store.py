@@ -71,7 +71,7 @@ _KEPT: Final = text(
 ).bindparams(bindparam("conditions", type_=ARRAY(Text)))
 _RECENT: Final = text(
     """
-    SELECT condition_id, payouts_micros FROM market_resolution WHERE observed_at >= :since
+    SELECT condition_id, payouts_micros FROM market_resolution WHERE observed_at BETWEEN :since AND :until
     ORDER BY observed_at DESC LIMIT :limit
     """
 )
@@ -191,10 +191,10 @@ class PriceStore:
             await _insert(connection, marks)
             return Kept(kept, marks, refused)
 
-    async def resolved_since(self, since: datetime) -> dict[str, tuple[int, ...]]:
-        """Return the payouts of conditions that became final since then, the latest few of them."""
+    async def resolved_between(self, since: datetime, until: datetime) -> dict[str, tuple[int, ...]]:
+        """Return the payouts of conditions that became final between these times, the latest RECHECKED_MAX of them."""
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(_RECENT, {"since": since, "limit": RECHECKED_MAX})
+            rows = await connection.execute(_RECENT, {"since": since, "until": until, "limit": RECHECKED_MAX})
             return {row.condition_id: tuple(row.payouts_micros) for row in rows}
 
     async def _kept(
