@@ -1,0 +1,41 @@
+"""How tests are spread over workers: by whole files, what takes longest first.
+
+A file stays together, because its tests share what is dear to start; and the files that look at the same plays of
+tapes stay together, because only a session shares those. They come first and mostly wait, while other workers work.
+"""
+
+from typing import Final
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+PLAYS: Final = ("tests/e2e/test_tape_short.py", "tests/e2e/test_tape_disturbed.py", "tests/e2e/test_tape_shared.py")
+LONGEST_FIRST: Final = (
+    *PLAYS,
+    "tests/e2e",
+    "tests/chaos",
+    "tests/integration/test_probe",
+    "tests/integration",
+    "tests/oracle",
+    "tests/handlers",
+)
+"""Beginnings of paths; whatever is under none of them comes last."""
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # a library without type information
+    """Gives each worker whole files in the order of collection."""
+
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False  # by the number of tests, which says little about how long they take
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "plays" if file in PLAYS else file
+
+
+def rank(nodeid: str) -> int:
+    """Return the place of a test in the order in which work is given out."""
+    places = (place for place, start in enumerate(LONGEST_FIRST) if nodeid.startswith(start))
+    return next(places, len(LONGEST_FIRST))
