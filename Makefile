@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 2
 WARM := import services.cli.__main__, services.ingest.app, services.simulator.app, services.ledger.app, services.pricer.app, \
   services.grouper.app, services.sandbox.app, services.ui.app, alembic.command, supervisor.supervisord
 

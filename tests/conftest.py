@@ -13,7 +13,7 @@ from tests.support.databases import Cluster, Database, Redis
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what takes longest first."""
+    """Put tests into the order in which workers take them."""
     items.sort(key=lambda item: spreading.rank(item.nodeid))
 
 

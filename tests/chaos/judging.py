@@ -8,12 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from services.cli.export import Format, write_rows
 from services.cli.stack import session
 from services.ledger import commands as ledger
 from services.simulator.commands import replay_attempts
 from tests.oracle import Run, Violation, audit, read_run
-from tests.oracle.run import KINDS
+from tests.support.playing import export_all
 
 Facts = dict[str, Counter[tuple[Any, ...]]]
 
@@ -40,11 +39,8 @@ def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, *, h
 
     `hides_markets` tells that the disturbance kept markets from being known in time.
     """
-    exports.mkdir(exist_ok=True)
     with session(data_dir, command="export") as visit:
-        for kind in KINDS:
-            with (exports / f"{kind}.jsonl").open("w", encoding="utf-8") as stream:
-                asyncio.run(write_rows(visit.database_url, kind, Format.JSONL, stream))
+        export_all(visit.database_url, exports)
         report = asyncio.run(ledger.verify(visit.database_url))
         replayed = asyncio.run(replay_attempts(visit.database_url))
     wrong = [] if code == EXIT_DRAINED else [f"up ended with {code}"]

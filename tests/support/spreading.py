@@ -1,7 +1,7 @@
-"""How tests are spread over workers: by whole files, what takes longest first.
+"""How tests are spread over workers: by whole files, in the order of `ORDER`.
 
 A file stays together, because its tests share what is dear to start; and the files that look at the same plays of
-tapes stay together, because only a session shares those. They come first and mostly wait, while other workers work.
+tapes stay together, because only a session shares those. They come first and mostly wait, while another worker works.
 """
 
 from typing import Final
@@ -11,16 +11,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 PLAYS: Final = ("tests/e2e/test_tape_short.py", "tests/e2e/test_tape_disturbed.py", "tests/e2e/test_tape_shared.py")
-LONGEST_FIRST: Final = (
-    *PLAYS,
-    "tests/e2e",
-    "tests/chaos",
-    "tests/integration/test_probe",
-    "tests/integration",
-    "tests/oracle",
-    "tests/handlers",
-)
-"""Beginnings of paths; whatever is under none of them comes last."""
+ORDER: Final = (*PLAYS, "tests/integration/test_probe", "tests/integration", "tests/chaos", "tests/e2e")
+"""Beginnings of paths. What mostly waits runs beside the plays, what starts stacks and browsers of its own only after
+them: on two cores they would make each other late. All else is short and comes last."""
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # a library without type information
@@ -37,5 +30,5 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # a library without ty
 
 def rank(nodeid: str) -> int:
     """Return the place of a test in the order in which work is given out."""
-    places = (place for place, start in enumerate(LONGEST_FIRST) if nodeid.startswith(start))
-    return next(places, len(LONGEST_FIRST))
+    places = (place for place, start in enumerate(ORDER) if nodeid.startswith(start))
+    return next(places, len(ORDER))
