@@ -179,7 +179,7 @@ async def roster_of(*numbers: int) -> Roster:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  the parts under test set no event
             await asyncio.sleep(0.005)
 
