@@ -163,6 +163,8 @@ class _Parts:
             (fact.sighting.key.condition_id for fact in recorded.facts if fact.sighting.kind in POSITION_TYPES),
         )
         self.announcer.announce(recorded)
+        if recorded.corrected:
+            self._synced(recorded.corrected, _now())
         self._feed.notice(recorded)
 
     def _synced(self, syncs: Sequence[Sync], at: datetime) -> None:
