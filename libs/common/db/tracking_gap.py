@@ -88,7 +88,8 @@ WITH {_POSTED}, theirs AS (
   WHERE p.portfolio_id = :exec
   GROUP BY 1, 2
 )
-SELECT b.*, m.price_micros AS mark_micros, held.cost_micros AS held_cost, held.share_micros AS held_shares, a.kind, a.decision, a.reason_codes, a.mid_price_micros,
+SELECT b.*, m.price_micros AS mark_micros, held.cost_micros AS held_cost, held.share_micros AS held_shares,
+       a.kind, a.decision, a.reason_codes, a.mid_price_micros,
        a.target_notional_micros, c.values ->> 'copy_pct' AS copy_pct,
        (SELECT s FROM jsonb_array_elements(a.checks) s WHERE s ->> 'phase' = 'size' AND s ->> 'check' = 'minimum')
          AS minimum
