@@ -20,6 +20,10 @@ from services.ingest.store.contact import ChainRow
 UNSAVED_MAX: Final = 1_000
 STOP_SECONDS: Final = 2.0
 STOPPED: Final = "stopped"
+WITHHOLDS: Final = "doubted: the API shows a fill that was not delivered"
+CAME_LATE: Final = "doubted: a fill was delivered late"
+DELIVERED_WITHIN: Final = timedelta(seconds=5)
+"""Between a block's time and the delivery of its logs, clocks apart included."""
 
 _log = structlog.get_logger()
 
@@ -54,6 +58,7 @@ class ChainContact:
         self._unsaved: list[ChainRow] = []
         self._looks: list[LookBack] = []
         self._saved_at: datetime | None = None
+        self._quiet: Span | None = None
 
     async def opened(self) -> None:
         """Note that every followed wallet is subscribed to from now on.
@@ -64,10 +69,11 @@ class ChainContact:
         now = self._now()
         if self._life and self._row:
             if now - self._life.through <= CHAIN_PATIENCE:
+                self._quiet = Span(self._life.delivered_at + DELIVERED_WITHIN, now - DELIVERED_WITHIN)
                 await self.stands()
                 return
             await self.lost("replaced, and not up again soon")
-        self._life = Life.begin(now)
+        self._life, self._quiet = Life.begin(now), None
         self._row = ChainRow(now, now, CHAIN_PATIENCE)
         await self._save()
 
@@ -81,31 +87,62 @@ class ChainContact:
         if self._life:
             self._life.answer(self._now())
 
+    def withholds(self, since: datetime | None) -> None:
+        """Note that a fill of `since` has not been delivered although the API shows it for long; None: none is missed.
+
+        From then on the socket is not believed, though it stands: it may not be replaced before a minute has passed.
+        """
+        if self._life:
+            self._life.withhold(since)
+
+    def fetched(self, event_time: datetime) -> None:
+        """Note the time of a fill whose log is here; one from a quiet time was kept back, and not by a quiet market."""
+        if self._life and self._quiet and self._quiet.start < event_time < self._quiet.end:
+            self._life.withhold(event_time)
+            self._life.withhold(None)
+
     async def stands(self) -> None:
         """Note that the socket is up; to be called about every second, writes every five."""
+        await self._begin_anew()
         if self._life is None or self._row is None:
             return
         now = self._now()
         self._life.stand(now)
-        self._row.through = self._life.through
+        self._row.through = self._life.believed_through()
+        self._row.patience = timedelta() if self._life.withholds else CHAIN_PATIENCE
+        self._row.ended_by = WITHHOLDS if self._life.withholds else None
         if self._saved_at is None or now - self._saved_at >= CONFIRM_EVERY:
             await self._save()
 
     async def healed(self, since: datetime) -> None:
         """Note that all logs from `since` up to the subscription have been fetched and committed."""
+        await self._begin_anew()
         if self._life and since < self._life.since:
             self._looks.append(LookBack(Span(since, self._life.since), self._now(), Way.GETLOGS))
             await self._save()
 
-    async def lost(self, reason: str) -> None:
-        """Note that the connection is gone, and cut back what cannot be believed of it."""
+    async def lost(self, reason: str) -> datetime | None:
+        """Note that the connection is gone, and cut back what cannot be believed of it.
+
+        Returns since when it had withheld fills; None if it had not.
+        """
         if self._life is None or self._row is None:
-            return
-        self._row.through = self._life.believed_through(reason)
+            return None
+        if self._life.withholds and not reason.startswith("doubted"):
+            reason = f"{WITHHOLDS}; {reason}"
+        told = self._row.through = self._life.believed_through(reason)
+        withheld = self._life.withheld_at is not None
         self._row.patience, self._row.ended_by = timedelta(), reason[:200]
         self._unsaved.append(self._row)
         self._life = self._row = None
         await self._save()
+        return told if withheld else None
+
+    async def _begin_anew(self) -> None:
+        """Go on behind a gap when all that was withheld has come, late."""
+        if self._life and self._life.withheld_at is not None and not self._life.withholds:
+            await self.lost(CAME_LATE)
+            await self.opened()
 
     async def _save(self) -> None:
         """Write what is new, or keep it for the next time."""

@@ -203,6 +203,8 @@ class Life:
         quiet market; a new socket costs a few calls and does not need the API to be there.
         """
         now = _seconds()
+        withheld = self._silence.withheld_since(now)
+        self._contact.withholds(None if withheld is None else datetime.fromtimestamp(withheld, UTC))
         doubt = self._silence.doubt(now) if self._subscriptions.wallets else None
         if doubt is None:
             return

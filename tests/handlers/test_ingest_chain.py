@@ -17,7 +17,7 @@ from libs.common.upstream.chain import EXCHANGES, ORDER_FILLED
 from libs.common.upstream.json_rpc import NodeBusyError, NodeRefusedError, RangeTooWideError
 from libs.common.upstream.limits import NoLimit
 from services.ingest import life as lives
-from services.ingest.contact import ChainContact
+from services.ingest.contact import CAME_LATE, ChainContact
 from services.ingest.core.contact import Poll
 from services.ingest.core.gaps import Gap
 from services.ingest.core.sightings import LogSighting
@@ -529,6 +529,34 @@ async def test_contact_goes_on_over_the_replacement_of_a_socket_that_was_only_qu
     assert records.rows[now] == (now, None)
     await contact.lost("doubted: nothing came for a minute; the node does not answer")
     assert records.rows[now][0] == now
+
+
+async def test_a_socket_that_was_taken_for_quiet_is_found_out_by_what_is_fetched() -> None:
+    began = now = datetime(2026, 11, 22, tzinfo=UTC)
+
+    def at(second: float) -> datetime:
+        return began + timedelta(seconds=second)
+
+    records = FakeRecords()
+    contact = contact_on(records, lambda: now)
+    await contact.opened()
+    for second in range(1, 72):
+        now = at(second)
+        if second == 10:
+            contact.delivered()
+        await contact.stands()
+    contact.answered()
+    now = at(72)
+    await contact.opened()
+    contact.fetched(at(10))  # delivered, and shown by the API only now
+    contact.fetched(at(71))  # of the moments between two sockets
+    await contact.healed(at(0))
+    assert [ended_by for _, ended_by in records.rows.values()] == [None]
+    contact.fetched(at(30))
+    now = at(73)
+    await contact.healed(at(0))
+    assert records.rows == {began: (at(10), CAME_LATE), now: (now, None)}
+    assert [look.span for look in records.looks] == [(began, now)]
 
 
 def test_only_a_socket_whose_node_answers_was_only_quiet() -> None:
