@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tests.chaos.meddling import (
     end_databases_once,
-    kill_database,
+    kill_process,
     kill_simulators,
     run_second_ingest_without_valkey,
 )
@@ -36,6 +36,12 @@ class Case:
         """Tell whether it may keep a market from being known in time: Gamma fails, or who asks it cannot store it."""
         return self.meanwhile is not None or any(each["target"] in {"gamma", "all"} for each in self.faults)
 
+    @property
+    def outage_seconds(self) -> float:
+        """Return the seconds of the play by which an outage has lasted long enough to be told; 0 if there is none."""
+        long = [each["at_s"] + each["for_s"] for each in self.faults if MINUTE < each["for_s"] < ALWAYS]
+        return max(long, default=BEGIN_SECONDS) - BEGIN_SECONDS
+
     def schedule(self, folder: Path) -> Path:
         """Write the schedule as `up --faults` reads it."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +60,7 @@ def fault(name: str, target: str, for_s: float, at_s: float = BEGIN_SECONDS, **o
 
 
 def kills(name: str) -> Meanwhile:
-    """Return what kills a database without warning, more than once, while the tape plays."""
+    """Return what kills a process without warning, more than once, while the tape plays."""
 
     def kill(play: Play) -> None:
         waited = threading.Event()  # nobody sets it: these are instants of the play, not conditions
@@ -62,7 +68,7 @@ def kills(name: str) -> Meanwhile:
         for at_seconds in KILLS_AT_SECONDS:
             waited.wait(at_seconds - passed)
             passed = at_seconds
-            kill_database(play, name)
+            kill_process(play, name)
 
     return kill
 
@@ -88,6 +94,7 @@ CASES: Final = {
         Case("kill_postgres", meanwhile=kills("postgres")),
         Case("kill_valkey", meanwhile=kills("valkey")),
         Case("simulators_killed", meanwhile=kill_simulators),
+        Case("kill_ingest", meanwhile=kills("ingest")),
         Case("html", _http("html", MINUTE)),
         Case("truncated", _http("truncated", MINUTE)),
         Case("malformed", _http("malformed", MINUTE)),
