@@ -65,6 +65,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(work, name=name) for name, work in parts.work().items()}
             await stop.wait()
+            parts.chain_contact.leaves()
             for name in ("feed", "poller", "backfiller", "positions", "intake"):
                 tasks[name].cancel()
             await parts.announcer.flush(FLUSH_SECONDS)

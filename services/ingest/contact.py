@@ -108,11 +108,17 @@ class ChainContact:
             return
         now = self._now()
         self._life.stand(now)
+        before = self._row.patience
         self._row.through = self._life.believed_through()
         self._row.patience = timedelta() if self._life.withholds else CHAIN_PATIENCE
         self._row.ended_by = WITHHOLDS if self._life.withholds else None
-        if self._saved_at is None or now - self._saved_at >= CONFIRM_EVERY:
+        if self._saved_at is None or now - self._saved_at >= CONFIRM_EVERY or self._row.patience != before:
             await self._save()
+
+    def leaves(self) -> None:
+        """Note that we are about to close a socket that stands: the last poll may have begun since it was last said."""
+        if self._life:
+            self._life.stand(self._now())
 
     async def healed(self, since: datetime) -> None:
         """Note that all logs from `since` up to the subscription have been fetched and committed."""

@@ -31,7 +31,7 @@ def played(tape: Path, folder: Path, case: Case, speed: int) -> Judged:
         play.wait_playing()
         if case.meanwhile is not None:
             case.meanwhile(play)
-        midway = report_midway(play, case) if case.outage_seconds else None
+        midway = None if case.outage_seconds is None else report_midway(play, case.outage_seconds)
         code = play.wait(WAIT_SECONDS)
     finally:
         play.stop()
@@ -41,10 +41,10 @@ def played(tape: Path, folder: Path, case: Case, speed: int) -> Judged:
     return judged
 
 
-def report_midway(play: Play, case: Case) -> dict[str, Any]:
-    """Return the coverage report shortly before a long outage ends."""
-    due = started(play.data_dir) / SECOND + case.outage_seconds
-    play.wait_until(lambda: time.time() >= due, "the end of the outage", case.outage_seconds + WAIT_SECONDS)
+def report_midway(play: Play, at_seconds: float) -> dict[str, Any]:
+    """Return the coverage report of one second of the play."""
+    due = started(play.data_dir) / SECOND + at_seconds
+    play.wait_until(lambda: time.time() >= due, f"second {at_seconds:.0f} of the play", at_seconds + WAIT_SECONDS)
     return dict(json.loads(play.run("coverage", "--json").stdout))
 
 

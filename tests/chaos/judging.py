@@ -23,6 +23,7 @@ Facts = dict[str, Counter[tuple[Any, ...]]]
 
 SHADOW: Final = "SHADOW_USER"
 EXIT_DRAINED: Final = 0
+HOURS: Final = 24
 _MONEY: Final = ("equity_micros", "cash_micros", "unrealized_pnl_micros", "realized_pnl_micros", "deposits_micros")
 
 
@@ -45,8 +46,7 @@ def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, case
         export_all(visit.database_url, exports)
         report = asyncio.run(ledger.verify(visit.database_url))
         replayed = asyncio.run(replay_attempts(visit.database_url))
-        covered = ingest.coverage_document(asyncio.run(ingest.coverage(visit.database_url, 24, watching=False)))
-    (exports / REPORT).write_text(json.dumps(covered, indent=1))
+    write_report(data_dir, exports)
     wrong = [] if code == EXIT_DRAINED else [f"up ended with {code}"]
     wrong += [f"verify: {violation}" for violation in report]
     wrong += [f"replay: {each}" for each in replayed]
@@ -56,6 +56,13 @@ def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, case
     wrong += [f"dead letter: {row['stream']} {row['error'][:200]}" for row in letters]
     wrong += untruths(read_account(exports, data_dir, case))
     return Judged(code, exports, wrong)
+
+
+def write_report(data_dir: Path, exports: Path) -> None:
+    """Put the coverage report of a stack that is down beside its exports."""
+    with session(data_dir, command="coverage") as visit:
+        report = asyncio.run(ingest.coverage(visit.database_url, HOURS, watching=visit.stack_is_up))
+    (exports / REPORT).write_text(json.dumps(ingest.coverage_document(report), indent=1))
 
 
 def unexcused(found: Sequence[Violation], *, hides_markets: bool) -> list[str]:

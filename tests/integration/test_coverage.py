@@ -381,13 +381,17 @@ async def test_a_stopped_stack_is_complete_up_to_its_last_contact(database: Data
     await world.polled(-900, 0)
     world.second = 50
     await chain.stands()
+    await world.polled(-900, 50.5)
+    world.second = 50.6
+    chain.leaves()
     await take_leave(chain, polls, [WALLET])
     down = await world.report(5_000, watching=False)
-    assert down.until == at(50)
+    assert down.until == at(50.6)
     assert down.is_complete
+    assert down.gaps == ()
     up = await world.report(1_000)
-    assert gaps(up, Source.DATA_API) == [(0, 1_000, GapStatus.UNHEALED, "stopped")]
-    assert gaps(up, Source.CHAIN) == [(50, 1_000, GapStatus.UNHEALED, "stopped")]
+    assert gaps(up, Source.DATA_API) == [(50.5, 1_000, GapStatus.UNHEALED, "stopped")]
+    assert gaps(up, Source.CHAIN) == [(50.6, 1_000, GapStatus.UNHEALED, "stopped")]
 
 
 async def test_who_is_followed_no_more_is_not_missed(database: Database) -> None:
