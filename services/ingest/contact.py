@@ -24,6 +24,7 @@ WITHHOLDS: Final = "doubted: the API shows a fill that was not delivered"
 CAME_LATE: Final = "doubted: a fill was delivered late"
 DELIVERED_WITHIN: Final = timedelta(seconds=5)
 """Between a block's time and the delivery of its logs, clocks apart included."""
+CLOCKS_APART: Final = timedelta(seconds=2)
 
 _log = structlog.get_logger()
 
@@ -59,6 +60,7 @@ class ChainContact:
         self._looks: list[LookBack] = []
         self._saved_at: datetime | None = None
         self._quiet: Span | None = None
+        self._silent: tuple[datetime, ChainRow] | None = None
 
     async def opened(self) -> None:
         """Note that every followed wallet is subscribed to from now on.
@@ -96,7 +98,14 @@ class ChainContact:
             self._life.withhold(since)
 
     def fetched(self, event_time: datetime) -> None:
-        """Note the time of a fill whose log is here; one from a quiet time was kept back, and not by a quiet market."""
+        """Note the time of a fill whose log is here; it tells whether a silent or quiet socket had kept back more.
+
+        From a quiet time no log can have come before. Of a socket that withheld fills the first known may not have
+        been the first: another wallet's polls had not come round yet.
+        """
+        if self._silent and self._silent[0] < event_time < self._silent[1].through:
+            self._silent[1].through = event_time
+            self._unsaved.append(self._silent[1])
         if self._life and self._quiet and self._quiet.start < event_time < self._quiet.end:
             self._life.withhold(event_time)
             self._life.withhold(None)
@@ -130,19 +139,21 @@ class ChainContact:
     async def lost(self, reason: str) -> datetime | None:
         """Note that the connection is gone, and cut back what cannot be believed of it.
 
-        Returns since when it had withheld fills; None if it had not.
+        Returns since when it may have withheld fills; None if nothing says that it had.
         """
         if self._life is None or self._row is None:
             return None
         if self._life.withholds and not reason.startswith("doubted"):
             reason = f"{WITHHOLDS}; {reason}"
-        told = self._row.through = self._life.believed_through(reason)
-        withheld = self._life.withheld_at is not None
+        self._row.through = self._life.believed_through(reason)
+        told = None if self._life.withheld_at is None else self._life.told_through
+        if told is not None:
+            self._silent = told + CLOCKS_APART, self._row
         self._row.patience, self._row.ended_by = timedelta(), reason[:200]
         self._unsaved.append(self._row)
         self._life = self._row = None
         await self._save()
-        return told if withheld else None
+        return told
 
     async def _begin_anew(self) -> None:
         """Go on behind a gap when all that was withheld has come, late."""

@@ -555,7 +555,7 @@ async def test_a_socket_that_was_taken_for_quiet_is_found_out_by_what_is_fetched
     contact.fetched(at(30))
     now = at(73)
     await contact.healed(at(0))
-    assert records.rows == {began: (at(10), CAME_LATE), now: (now, None)}
+    assert records.rows == {began: (at(30), CAME_LATE), now: (now, None)}
     assert [look.span for look in records.looks] == [(began, now)]
 
 

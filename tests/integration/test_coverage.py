@@ -301,13 +301,18 @@ async def test_a_socket_that_withheld_a_fill_was_no_contact(database: Database) 
         chain.withholds(at(25) if second > 45 else None)
         await chain.stands()
     report = await world.report(59)
-    assert gaps(report, Source.CHAIN) == [(10, 59, GapStatus.UNHEALED, WITHHOLDS)]
+    assert gaps(report, Source.CHAIN) == [(25, 59, GapStatus.UNHEALED, WITHHOLDS)]
     assert not report.sources[0].in_contact
     assert await chain.lost("doubted: the API shows a fill that was not delivered") == at(10)
     world.second = 61
     await chain.opened()
     report = await world.report(62)
-    assert [each[:2] for each in gaps(report, Source.CHAIN)] == [(10, 61)]
+    assert [each[:2] for each in gaps(report, Source.CHAIN)] == [(25, 61)]
+    for second in (7, 11.5, 18, 21, 50):  # fetched now: two of them had been withheld before the first that was known
+        chain.fetched(at(second))
+    world.second = 67
+    await chain.stands()
+    assert [each[:2] for each in gaps(await world.report(67), Source.CHAIN)] == [(18, 61)]
 
 
 async def test_a_stack_that_stops_does_not_vouch_for_a_socket_that_withholds(database: Database) -> None:
@@ -321,7 +326,7 @@ async def test_a_stack_that_stops_does_not_vouch_for_a_socket_that_withholds(dat
     world.second = 60
     await chain.opened()
     (gap,) = gaps(await world.report(60), Source.CHAIN)
-    assert gap[:2] == (0, 60)
+    assert gap[:2] == (25, 60)
     assert gap[3] == f"{WITHHOLDS}; stopped"
 
 
@@ -333,7 +338,7 @@ async def test_contact_begins_anew_when_what_was_withheld_has_come(database: Dat
         world.second = second
         chain.withholds(at(20) if 41 <= second < 45 else None)
         await chain.stands()
-    assert gaps(await world.report(59), Source.CHAIN) == [(0, 45, GapStatus.UNHEALED, CAME_LATE)]
+    assert gaps(await world.report(59), Source.CHAIN) == [(20, 45, GapStatus.UNHEALED, CAME_LATE)]
 
 
 async def test_a_database_that_is_away_only_delays_the_record(database: Database) -> None:

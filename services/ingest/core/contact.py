@@ -90,15 +90,20 @@ class Life:
         """Note that it stands."""
         self.through = max(self.through, now)
 
+    @property
+    def told_through(self) -> datetime:
+        """Return when it last delivered or answered before it withheld anything: what followed may be missing."""
+        signs = (*self._deliveries, self.believed_at)
+        return max((each for each in signs if self.withheld_at and each <= self.withheld_at), default=self.since)
+
     def believed_through(self, reason: str = "") -> datetime:
         """Return until when a connection, or one that was lost for `reason`, is known to have told everything.
 
-        One that withheld a fill is believed up to the last log it delivered before that, whatever it delivered later;
-        a silent one up to its last answer.
+        One that withheld a fill is believed up to that, whatever it delivered later; a silent one up to its last
+        answer.
         """
         if self.withheld_at is not None:
-            before = [each for each in (*self._deliveries, self.believed_at) if each <= self.withheld_at]
-            return min(max(before, default=self.since), self.through)
+            return min(max(self.since, self.withheld_at), self.through)
         told = max(self.since, self.delivered_at, self.believed_at)
         if reason.startswith("doubted"):
             return min(max(told, self.answered_at), self.through)
