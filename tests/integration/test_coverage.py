@@ -308,8 +308,8 @@ async def test_a_socket_that_withheld_a_fill_was_no_contact(database: Database) 
     await chain.opened()
     report = await world.report(62)
     assert [each[:2] for each in gaps(report, Source.CHAIN)] == [(25, 61)]
-    for second in (7, 11.5, 18, 21, 50):  # fetched now: two of them had been withheld before the first that was known
-        chain.fetched(at(second))
+    for fetched in (7, 11.5, 18, 21, 50):  # fetched now: two of them had been withheld before the first that was known
+        chain.fetched(at(fetched))
     world.second = 67
     await chain.stands()
     assert [each[:2] for each in gaps(await world.report(67), Source.CHAIN)] == [(18, 61)]
