@@ -48,7 +48,7 @@ async def until_report(database: Database, holds: Callable[[Coverage], bool]) ->
         return holds(found[0])
 
     try:
-        await until(holding, 25)
+        await until(holding, 60)
     except TimeoutError:
         raise AssertionError("\n".join(map(str, [*found[0].sources, *found[0].gaps, found[0].verdict]))) from None
     return found[0]
