@@ -182,8 +182,9 @@ async def test_an_api_outage_is_open_until_the_poll_that_reaches_back_is_done(da
     polls = PollContact(world.store(), world.now)
     await world.polled(-900, 0)
     await world.polled(-120, 30)
-    for _ in range(4):
-        await polls.failed(WALLET, "data: 503")
+    await polls.failed(WALLET, "data: 503")
+    for _ in range(3):
+        await polls.failed(WALLET, "data: circuit breaker open")
     open_ = await world.report(120)
     assert gaps(open_, Source.DATA_API) == [(30, 120, GapStatus.UNHEALED, "data: 503")]
     assert open_.gaps[0].gap.open

@@ -75,8 +75,9 @@ class ContactStore:
             await self._look_back(connection, Source.DATA_API, wallet, look)
 
     async def poll_failed(self, wallet: str, reason: str) -> None:
-        """Count a failed poll, and keep why contact is about to end; or why it has not begun."""
-        counted = {"failed": _CONTACT.c.failed + 1, "ended_by": reason[:REASON_LENGTH_MAX]}
+        """Count a failed poll, and keep why the first of them failed: contact is about to end, or has not begun."""
+        why = func.coalesce(_CONTACT.c.ended_by, reason[:REASON_LENGTH_MAX])
+        counted = {"failed": _CONTACT.c.failed + 1, "ended_by": why}
         async with transaction(self._engine) as connection:
             for way in (Way.LIVE, Way.FAILED):
                 latest = _latest(wallet, way).with_only_columns(_CONTACT.c.id).scalar_subquery()
