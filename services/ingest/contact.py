@@ -6,7 +6,9 @@ killed therefore leaves the truth behind. A database that is away only delays th
 
 import asyncio
 import contextlib
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
@@ -24,7 +26,9 @@ WITHHOLDS: Final = "doubted: the API shows a fill that was not delivered"
 CAME_LATE: Final = "doubted: a fill was delivered late"
 DELIVERED_WITHIN: Final = timedelta(seconds=5)
 """Between a block's time and the delivery of its logs, clocks apart included."""
-CLOCKS_APART: Final = timedelta(seconds=2)
+PLACES_MAX: Final = 20_000
+"""Logs that are remembered as delivered; what is fetched again is younger."""
+ENDED_MAX: Final = 16
 
 _log = structlog.get_logger()
 
@@ -48,6 +52,17 @@ class Records(Protocol):
         """Write contact with the chain."""
 
 
+@dataclass(slots=True)
+class _Ended:
+    """Contact that is over, as written in `row`; `full` is what it may claim where nothing proves that it withheld."""
+
+    row: ChainRow
+    full: datetime
+    told: datetime
+    is_suspect: bool
+    missed_at: datetime | None = None
+
+
 class ChainContact:
     """Contact of this process with the chain, one life of a connection after the other."""
 
@@ -60,7 +75,8 @@ class ChainContact:
         self._looks: list[LookBack] = []
         self._saved_at: datetime | None = None
         self._quiet: Span | None = None
-        self._silent: tuple[datetime, ChainRow] | None = None
+        self._places: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._ended: deque[_Ended] = deque(maxlen=ENDED_MAX)
 
     async def opened(self) -> None:
         """Note that every followed wallet is subscribed to from now on.
@@ -97,15 +113,23 @@ class ChainContact:
         if self._life:
             self._life.withhold(since)
 
-    def fetched(self, event_time: datetime) -> None:
-        """Note the time of a fill whose log is here; it tells whether a silent or quiet socket had kept back more.
+    def saw(self, place: tuple[str, int], event_time: datetime, *, fetched: bool) -> None:
+        """Note a log by its block's hash and its index; one that is fetched, and never was delivered, is proof.
 
-        From a quiet time no log can have come before. Of a socket that withheld fills the first known may not have
-        been the first: another wallet's polls had not come round yet.
+        Contact that was claimed for its time ends before it, whatever the socket was lost for; of one that was taken
+        for quiet as well.
         """
-        if self._silent and self._silent[0] < event_time < self._silent[1].through:
-            self._silent[1].through = event_time
-            self._unsaved.append(self._silent[1])
+        known = place in self._places
+        self._places[place] = None
+        while len(self._places) > PLACES_MAX:
+            self._places.popitem(last=False)
+        if not fetched or known:
+            return
+        for ended in self._ended:
+            if ended.row.since <= event_time < ended.full:
+                ended.missed_at = event_time if ended.missed_at is None else min(event_time, ended.missed_at)
+                ended.row.through = min(ended.missed_at, ended.row.through)
+                self._unsaved.append(ended.row)
         if self._life and self._quiet and self._quiet.start < event_time < self._quiet.end:
             self._life.withhold(event_time)
             self._life.withhold(None)
@@ -118,7 +142,7 @@ class ChainContact:
         now = self._now()
         self._life.stand(now)
         before = self._row.patience
-        self._row.through = self._life.believed_through()
+        self._row.through = self._life.proven_through()
         self._row.patience = timedelta() if self._life.withholds else CHAIN_PATIENCE
         self._row.ended_by = WITHHOLDS if self._life.withholds else None
         if self._saved_at is None or now - self._saved_at >= CONFIRM_EVERY or self._row.patience != before:
@@ -130,8 +154,16 @@ class ChainContact:
             self._life.stand(self._now())
 
     async def healed(self, since: datetime) -> None:
-        """Note that all logs from `since` up to the subscription have been fetched and committed."""
+        """Note that all logs from `since` up to the subscription have been fetched and committed.
+
+        Whoever seemed to withhold a fill is cleared by that if there is no log of it.
+        """
         await self._begin_anew()
+        for ended in self._ended:
+            if ended.is_suspect and since <= ended.told:
+                ended.is_suspect = False
+                ended.row.through = ended.full if ended.missed_at is None else ended.missed_at
+                self._unsaved.append(ended.row)
         if self._life and since < self._life.since:
             self._looks.append(LookBack(Span(since, self._life.since), self._now(), Way.GETLOGS))
             await self._save()
@@ -139,16 +171,18 @@ class ChainContact:
     async def lost(self, reason: str) -> datetime | None:
         """Note that the connection is gone, and cut back what cannot be believed of it.
 
-        Returns since when it may have withheld fills; None if nothing says that it had.
+        Returns since when it may have withheld fills, which is to be fetched; None if nothing says that it had.
         """
         if self._life is None or self._row is None:
             return None
         if self._life.withholds and not reason.startswith("doubted"):
             reason = f"{WITHHOLDS}; {reason}"
-        self._row.through = self._life.believed_through(reason)
-        told = None if self._life.withheld_at is None else self._life.told_through
-        if told is not None:
-            self._silent = told + CLOCKS_APART, self._row
+        is_suspect = self._life.withheld_at is not None
+        told = self._life.told_through if is_suspect else None
+        full, self._row.through = self._life.believed_through(reason), self._life.proven_through(reason)
+        if reason == CAME_LATE:
+            full, is_suspect = self._row.through, False
+        self._ended.append(_Ended(self._row, full, told or full, is_suspect))
         self._row.patience, self._row.ended_by = timedelta(), reason[:200]
         self._unsaved.append(self._row)
         self._life = self._row = None

@@ -75,7 +75,6 @@ class Feed:
         for fill in (*recorded.confirmed, *recorded.created, *recorded.reversed):
             if fill.log_index is not None:
                 self._silence.deliver(fill.id)
-                self._contact.fetched(fill.event_time)
 
     async def run(self) -> None:
         """Connect, listen, and connect again, for ever; without a node's URL there is nothing to do."""

@@ -86,7 +86,7 @@ class Life:
         self._contact = ties.contact
         self._node = Node(connection, ties.bucket)
         self._subscriptions = Subscriptions(self._node)
-        self._reader = LogReader(self._node, ties.roster, ties.intake)
+        self._reader = LogReader(self._node, ties.roster, ties.intake, ties.contact)
         self._healer = Healer(self._node, self._reader, ties.intake, ties.settings.log_range_blocks)
 
     async def run(self) -> None:

@@ -64,10 +64,10 @@ def _counts(account: Account) -> Iterator[str]:
     expected: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
     for row in account.run["events"]:
         counted = expected[_day(row)]
-        if not row["booked"]:
-            continue
         if row["kind"] != "TRADE":
-            counted["others"] += 1
+            counted["others"] += 1  # empty ones and such too, which are not booked
+        elif not row["booked"]:
+            continue
         elif row["status"] != "CANONICAL":
             counted["reversed"] += 1
         else:

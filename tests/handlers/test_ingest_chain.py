@@ -237,7 +237,7 @@ async def test_a_change_cut_short_forgets_no_new_wallet() -> None:
 
 async def test_a_log_fetched_is_dropped_when_it_was_taken_back_meanwhile() -> None:
     intake, connection = FakeIntake(), FakeConnection()
-    reader = LogReader(node_of(connection), await roster_of(1), intake)
+    reader = LogReader(node_of(connection), await roster_of(1), intake, contact_on(FakeRecords()))
     await reader.take(log(1, removed=True))
     await reader.take(log(1), healing=True)
     assert intake.seen() == [(1, True)], "taken back before it was ever seen: passed on, and then it stays away"
@@ -255,7 +255,7 @@ async def test_a_log_fetched_is_dropped_when_it_was_taken_back_meanwhile() -> No
 
 async def test_a_log_that_makes_no_sense_stops_nothing() -> None:
     intake = FakeIntake()
-    reader = LogReader(node_of(FakeConnection()), await roster_of(1), intake)
+    reader = LogReader(node_of(FakeConnection()), await roster_of(1), intake, contact_on(FakeRecords()))
     for odd in ({}, None, 7, log(1, blockTimestamp="0x" + "f" * 30), log(1, blockTimestamp=hex(10**15)), log(1, of=9)):
         await reader.take(odd)
     await reader.take(log(2))
@@ -268,7 +268,7 @@ def healer_of(connection: FakeConnection, reader: LogReader, intake: FakeIntake,
 
 async def healing(connection: FakeConnection, gap: Gap, *, width: int = 10) -> tuple[bool, list[int], FakeIntake]:
     intake = FakeIntake()
-    reader = LogReader(node_of(connection), await roster_of(1, 2), intake)
+    reader = LogReader(node_of(connection), await roster_of(1, 2), intake, contact_on(FakeRecords()))
     moved: list[int] = []
     done = await healer_of(connection, reader, intake, width).heal([wallet(1), wallet(2)], gap, moved.append)
     return done, moved, intake
@@ -544,15 +544,16 @@ async def test_a_socket_that_was_taken_for_quiet_is_found_out_by_what_is_fetched
         now = at(second)
         if second == 10:
             contact.delivered()
+            contact.saw(("0xb", 1), at(20), fetched=False)
         await contact.stands()
     contact.answered()
     now = at(72)
     await contact.opened()
-    contact.fetched(at(10))  # delivered, and shown by the API only now
-    contact.fetched(at(71))  # of the moments between two sockets
+    contact.saw(("0xb", 1), at(20), fetched=True)  # it was delivered
+    contact.saw(("0xb", 2), at(71), fetched=True)  # of the moments between two sockets
     await contact.healed(at(0))
     assert [ended_by for _, ended_by in records.rows.values()] == [None]
-    contact.fetched(at(30))
+    contact.saw(("0xb", 3), at(30), fetched=True)
     now = at(73)
     await contact.healed(at(0))
     assert records.rows == {began: (at(30), CAME_LATE), now: (now, None)}

@@ -295,6 +295,8 @@ async def test_a_socket_that_withheld_a_fill_was_no_contact(database: Database) 
     world = await World.begin(database)
     chain = world.chain()
     await chain.opened()
+    chain.saw(("0xb", 0), at(7), fetched=False)
+    chain.saw(("0xb", 4), at(40), fetched=False)
     for second in range(60):
         world.second = second
         if second in {10, 40}:  # it tells again, but not what happened at 25
@@ -309,11 +311,44 @@ async def test_a_socket_that_withheld_a_fill_was_no_contact(database: Database) 
     await chain.opened()
     report = await world.report(62)
     assert [each[:2] for each in gaps(report, Source.CHAIN)] == [(25, 61)]
-    for fetched in (7, 11.5, 18, 21, 50):  # fetched now: two of them had been withheld before the first that was known
-        chain.fetched(at(fetched))
-    world.second = 67
+    for number, fetched in enumerate((7, 18, 21, 30, 40)):  # the first and the last had been delivered
+        chain.saw(("0xb", number), at(fetched), fetched=True)
+    await chain.healed(at(0))
+    assert [each[:2] for each in gaps(await world.report(62), Source.CHAIN)] == [(18, 61)]
+
+
+async def test_a_socket_is_cleared_when_there_is_no_log_of_what_it_seemed_to_withhold(database: Database) -> None:
+    world = await World.begin(database)
+    chain = world.chain()
+    await chain.opened()
+    for second in range(60):
+        world.second = second
+        chain.withholds(at(25) if second > 45 else None)
+        await chain.stands()
+    chain.answered()
+    await chain.lost("doubted: the API shows a fill that was not delivered")
+    world.second = 61
+    await chain.opened()
+    await chain.healed(at(10))  # not from where it last told something
+    assert [each[:2] for each in gaps(await world.report(62), Source.CHAIN)] == [(25, 61)]
+    await chain.healed(at(0))
+    assert [each[:2] for each in gaps(await world.report(62), Source.CHAIN)] == [(59, 61)]
+
+
+async def test_contact_ends_before_the_first_log_that_had_to_be_fetched(database: Database) -> None:
+    world = await World.begin(database)
+    chain = world.chain()
+    await chain.opened()
+    world.second = 50
+    chain.saw(("0xb", 1), at(48), fetched=False)
     await chain.stands()
-    assert [each[:2] for each in gaps(await world.report(67), Source.CHAIN)] == [(18, 61)]
+    await chain.lost("rpc: closed by the node")
+    world.second = 60
+    await chain.opened()
+    for number, second in ((1, 48), (2, 49), (3, 55)):
+        chain.saw(("0xb", number), at(second), fetched=True)
+    await chain.healed(at(40))
+    assert [each[:2] for each in gaps(await world.report(60), Source.CHAIN)] == [(49, 60)]
 
 
 async def test_a_stack_that_stops_does_not_vouch_for_a_socket_that_withholds(database: Database) -> None:

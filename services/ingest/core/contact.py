@@ -90,6 +90,12 @@ class Life:
         """Note that it stands."""
         self.through = max(self.through, now)
 
+    def proven_through(self, reason: str = "") -> datetime:
+        """Return the same, but for one that seems to have withheld a fill no further than up to that."""
+        if self.withheld_at is None:
+            return self.believed_through(reason)
+        return min(max(self.since, self.withheld_at), self.through)
+
     @property
     def told_through(self) -> datetime:
         """Return when it last delivered or answered before it withheld anything: what followed may be missing."""
@@ -97,13 +103,10 @@ class Life:
         return max((each for each in signs if self.withheld_at and each <= self.withheld_at), default=self.since)
 
     def believed_through(self, reason: str = "") -> datetime:
-        """Return until when a connection, or one that was lost for `reason`, is known to have told everything.
+        """Return until when a connection, or one that was lost for `reason`, may have told everything.
 
-        One that withheld a fill is believed up to that, whatever it delivered later; a silent one up to its last
-        answer.
+        One that fell silent is believed up to its last answer.
         """
-        if self.withheld_at is not None:
-            return min(max(self.since, self.withheld_at), self.through)
         told = max(self.since, self.delivered_at, self.believed_at)
         if reason.startswith("doubted"):
             return min(max(told, self.answered_at), self.through)
