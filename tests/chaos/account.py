@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from tests.chaos.cases import Case
 from tests.oracle import Run, read_run
 from tests.oracle.run import microseconds
+from tests.support.playing import START
 
 REPORT: Final = "coverage.json"
 CHAIN: Final = "CHAIN"
@@ -54,7 +55,9 @@ class Account:
     started: int
     faults: tuple[dict[str, Any], ...]
     failures: int | None
-    """Polls that failed according to the log; None where a database was away that would have counted them."""
+    """Polls that failed according to the log; None where a process was killed that would have counted them."""
+    restarts: tuple[int, ...]
+    """When another ingest started during play, according to its log."""
 
     @property
     def gaps(self) -> list[Gap]:
@@ -119,4 +122,7 @@ def read_account(exports: Path, data_dir: Path, case: Case) -> Account:
     report = json.loads((exports / REPORT).read_text())
     log = (data_dir / "logs" / "ingest.log").read_text(errors="replace")
     failures = None if case.meanwhile else log.count('"event":"poll_failed"')
-    return Account(report, read_run(exports), started(data_dir), case.faults, failures)
+    began = started(data_dir)
+    starts = [json.loads(line)["timestamp"] for line in log.splitlines() if START in line]
+    restarts = tuple(at for at in map(microseconds, starts) if at > began)
+    return Account(report, read_run(exports), began, case.faults, failures, restarts)

@@ -35,7 +35,7 @@ DOUBTED: Final = "doubted"
 
 def untruths(account: Account) -> list[str]:
     """Return every sentence in which the report of a play that drained says something untrue."""
-    checks = (_verdict, _counts, _lags, _chain_claims, _api_claims, _chain_struck, _api_struck)
+    checks = (_verdict, _counts, _lags, _chain_claims, _api_claims, _chain_struck, _restarted, _api_struck)
     return [f"coverage: {said}" for check in checks for said in check(account)]
 
 
@@ -111,12 +111,14 @@ def _claims(
 ) -> Iterator[str]:
     """Compare claims of contact with what was seen when: neither too much is claimed, nor too little."""
     seen = account.seen
+    # Contact with the chain ends before the first log that was fetched; a killed process can no longer say so.
+    exact = source == CHAIN and not account.restarts
     for row in rows:
         at, happened = seen[row["id"]].get(source), row["event_time"]
         if at is None:
             continue
         about = f"{source} of {row['tx_hash'][:10]} at {account.seconds(happened)} s, seen at {account.seconds(at)} s"
-        around = [gap for gap in gaps if gap.span.holds(happened, before=MINED_SECONDS)]
+        around = [gap for gap in gaps if gap.span.holds(happened, before=0 if exact else MINED_SECONDS)]
         if not around and at - happened > soon * SECOND:
             yield f"contact is claimed, {about}"
         healed = [gap.healed_at for gap in around if gap.healed_at is not None]
@@ -172,8 +174,24 @@ def _chain_struck(account: Account) -> Iterator[str]:
         if fell and not any(gap.span.holds(min(fell), 0, MINED_SECONDS) or span.holds(gap.span.start) for gap in gaps):
             yield f"frames were garbled from {account.seconds(span.start)} s: no gap"
     harmless = {"duplicate_rows", "reorder_rows", "reorg", "no_block_timestamp"}
-    if all(row["fault"] in harmless or row["target"] not in {"rpc", "all"} for row in account.faults) and gaps:
+    if (
+        not account.restarts
+        and all(row["fault"] in harmless or row["target"] not in {"rpc", "all"} for row in account.faults)
+        and gaps
+    ):
         yield f"nothing cut the node off, yet {gaps[0]} at {account.seconds(gaps[0].span.start)} s"
+
+
+def _restarted(account: Account) -> Iterator[str]:
+    gaps = [gap for gap in account.gaps if gap.wallet is None]
+    for at in account.restarts:
+        hit = [gap for gap in gaps if gap.span.holds(at, 0, 1)]
+        if (
+            len(hit) != 1
+            or hit[0].healed_by != "GETLOGS"
+            or not Stretch(at, at).holds(hit[0].span.end, 0, TURN_SECONDS)
+        ):
+            yield f"ingest was started again at {account.seconds(at)} s: {[str(gap) for gap in hit]}"
 
 
 def _api_struck(account: Account) -> Iterator[str]:
