@@ -28,8 +28,8 @@ STOPPED_SECONDS: Final = (0.5, 6.0)
 """Shortest and longest time for which one is stopped instead."""
 
 
-def kill_database(play: Play, name: str) -> None:
-    """End Postgres or Valkey without warning and wait until another runs in its place."""
+def kill_process(play: Play, name: str) -> None:
+    """End a database or a service without warning and wait until another runs in its place."""
     before = play.pid_of(name)
     assert before is not None, f"{name} does not run"
     os.kill(before, signal.SIGKILL)
@@ -41,7 +41,7 @@ def end_databases_once(play: Play) -> None:
     for name in ("postgres", "valkey"):
         recorded = play.log("ingest").count(RECORDED)
         play.wait_until(lambda seen=recorded: play.log("ingest").count(RECORDED) > seen, "further fills")  # type: ignore[misc]
-        kill_database(play, name)
+        kill_process(play, name)
 
 
 def run_second_ingest_without_valkey(play: Play) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.domain.book import Level
 from services.simulator.core.fees import fee_at_price, order_fee, share_fee
 from services.simulator.core.rules import Ratio
 from services.simulator.core.walk import bounds
@@ -257,3 +258,9 @@ def test_no_fee_and_no_notional_are_shared_out_as_nothing() -> None:
     assert share_fee(0, []) == []
     assert share_fee(10, [0, 0]) == [0, 0]
     assert share_fee(0, [5, 6]) == [0, 0]
+
+
+def test_a_book_deeper_than_a_row_has_room_for_is_as_deep_as_a_row_can_say() -> None:
+    absurd = book(levels(("0.49", "1")), tuple(Level(500_000, 10**18 - place) for place in range(20)))
+    outcome = BUY.with_(book=absurd).decide()
+    assert (outcome.decision, outcome.depth_micros) == ("EXECUTE", 2**63 - 1)

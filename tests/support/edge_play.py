@@ -38,10 +38,10 @@ class EdgePlay(Played):
 def play_edges(tape: Path, folder: Path) -> EdgePlay:
     """Play the edge tape at speed 1."""
     played = play_through(tape, folder, speed=1, meanwhile=lambda play: asyncio.run(_meddle(play)))
-    with session(folder / "data", command="verify") as visit:
+    with session(played.data_dir, command="verify") as visit:
         wrong = list(asyncio.run(verify(visit.database_url)))
         different = asyncio.run(replay_attempts(visit.database_url))
-    return EdgePlay(played.code, played.output, played.exports, played.failures, wrong, different)
+    return EdgePlay(**vars(played), wrong=wrong, different=different)
 
 
 async def _meddle(play: Play) -> None:

@@ -27,7 +27,7 @@ from services.ledger.store.settling import check_conditions, settlements
 
 POST_MAX: Final = 500
 """Attempts posted in one transaction: it holds locks that decisions wait for."""
-VALUE_MAX: Final = 50
+VALUE_MAX: Final = 10
 """Portfolios valued in one transaction, for the same reason."""
 SHORT_SECONDS: Final = 60
 """Two polls: a shadow still short after them was oversold, not merely seen in the wrong order."""

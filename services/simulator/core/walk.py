@@ -1,7 +1,7 @@
 """One side of a book as an order meets it: the limit, the band within it, and the walk in whole lots."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from libs.common.domain.book import Level
 from libs.common.domain.money import LOT_SHARE_MICROS, MICROS
@@ -39,6 +39,10 @@ class Band(NamedTuple):
     lots: int
 
 
+DEPTH_MICROS_MAX: Final = 2**63 - 1
+"""What a row has room for; a book that offers more is deep enough for anything."""
+
+
 def band(levels: tuple[Level, ...], limit: int | None, taken: Mapping[int, int], buying: bool) -> Band:
     """Return what `levels` offer up to `limit` (None: everything)."""
     found: list[tuple[int, int]] = []
@@ -50,7 +54,7 @@ def band(levels: tuple[Level, ...], limit: int | None, taken: Mapping[int, int],
         notional += price * shares // MICROS
         lots += shares // LOT_SHARE_MICROS
         found.append((price, shares))
-    return Band(found, notional, lots)
+    return Band(found, min(notional, DEPTH_MICROS_MAX), lots)
 
 
 Taken = tuple[int, int, int, int]
