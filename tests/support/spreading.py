@@ -10,7 +10,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-PLAYS: Final = tuple(f"tests/e2e/test_tape_{name}.py" for name in ("short", "disturbed", "shared", "edges"))
+PLAYS: Final = tuple(f"tests/e2e/test_tape_{name}.py" for name in ("short", "disturbed", "shared", "edges", "endings"))
 ORDER: Final = (*PLAYS, "tests/integration/test_probe", "tests/integration", "tests/chaos", "tests/e2e")
 """Beginnings of paths. What mostly waits runs beside the plays, what starts stacks and browsers of its own only after
 them: on two cores they would make each other late. All else is short and comes last."""
