@@ -54,9 +54,13 @@ class Records(Protocol):
 
 @dataclass(slots=True)
 class _Ended:
-    """Contact that is over, as written in `row`; `full` is what it may claim where nothing proves that it withheld."""
+    """Contact that is over, as written in `row`; `full` is what it may claim where nothing proves that it withheld.
+
+    Logs of blocks behind `head` were to be pushed.
+    """
 
     row: ChainRow
+    head: int
     full: datetime
     told: datetime
     is_suspect: bool
@@ -75,6 +79,7 @@ class ChainContact:
         self._looks: list[LookBack] = []
         self._saved_at: datetime | None = None
         self._quiet: Span | None = None
+        self._head = self._socket_head = 0
         self._places: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._ended: deque[_Ended] = deque(maxlen=ENDED_MAX)
 
@@ -95,6 +100,12 @@ class ChainContact:
         self._row = ChainRow(now, now, CHAIN_PATIENCE)
         await self._save()
 
+    def begins_behind(self, head: int) -> None:
+        """Note the chain's head right after the subscription; logs of later blocks are to be pushed."""
+        self._socket_head = head
+        if not self._quiet:
+            self._head = head
+
     def delivered(self) -> None:
         """Note that the socket delivered a log."""
         if self._life:
@@ -113,7 +124,7 @@ class ChainContact:
         if self._life:
             self._life.withhold(since)
 
-    def saw(self, place: tuple[str, int], event_time: datetime, *, fetched: bool) -> None:
+    def saw(self, place: tuple[str, int], block: int, event_time: datetime, *, fetched: bool) -> None:
         """Note a log by its block's hash and its index; one that is fetched, and never was delivered, is proof.
 
         Contact that was claimed for its time ends before it, whatever the socket was lost for; of one that was taken
@@ -126,7 +137,8 @@ class ChainContact:
         if not fetched or known:
             return
         for ended in self._ended:
-            if ended.row.since <= event_time < ended.full:
+            if ended.head < block and event_time < ended.full:
+                event_time = max(event_time, ended.row.since)
                 ended.missed_at = event_time if ended.missed_at is None else min(event_time, ended.missed_at)
                 ended.row.through = min(ended.missed_at, ended.row.through)
                 self._unsaved.append(ended.row)
@@ -182,7 +194,7 @@ class ChainContact:
         full, self._row.through = self._life.believed_through(reason), self._life.proven_through(reason)
         if reason == CAME_LATE:
             full, is_suspect = self._row.through, False
-        self._ended.append(_Ended(self._row, full, told or full, is_suspect))
+        self._ended.append(_Ended(self._row, self._head, full, told or full, is_suspect))
         self._row.patience, self._row.ended_by = timedelta(), reason[:200]
         self._unsaved.append(self._row)
         self._life = self._row = None
@@ -194,6 +206,7 @@ class ChainContact:
         if self._life and self._life.withheld_at is not None and not self._life.withholds:
             await self.lost(CAME_LATE)
             await self.opened()
+            self._head = self._socket_head
 
     async def _save(self) -> None:
         """Write what is new, or keep it for the next time."""

@@ -97,6 +97,7 @@ class Life:
             await self._subscriptions.follow(self._roster.follows)
             await self._contact.opened()
             head = await self._node.head()
+            self._contact.begins_behind(head)
             self._ties.subscribed(self._size(), head)
             progress = Progress(head)
             tasks.create_task(self._catch_up(progress, head))

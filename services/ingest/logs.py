@@ -38,8 +38,8 @@ class Blocks(Protocol):
 class Watch(Protocol):
     """The part of the record of contact that learns which logs were pushed and which had to be fetched."""
 
-    def saw(self, place: tuple[str, int], event_time: datetime, *, fetched: bool) -> None:
-        """Note a log by its block's hash and its index."""
+    def saw(self, place: tuple[str, int], block: int, event_time: datetime, *, fetched: bool) -> None:
+        """Note a log by its block's hash and its index in it."""
 
 
 class LogReader:
@@ -94,7 +94,7 @@ class LogReader:
             return
         await self._intake.put(sighting)
         if not fill.removed:
-            self._watch.saw(place, sighting.event_time, fetched=healing)
+            self._watch.saw(place, fill.block_number, sighting.event_time, fetched=healing)
 
     def _remember_removed(self, place: tuple[str, int]) -> None:
         self._removed[place] = None

@@ -70,6 +70,8 @@ def kills(name: str) -> Meanwhile:
         for at_seconds in KILLS_AT_SECONDS:
             waited.wait(at_seconds - passed)
             passed = at_seconds
+            if play.is_over():  # on a slow machine the other one came late
+                return
             kill_process(play, name)
 
     return kill

@@ -544,16 +544,16 @@ async def test_a_socket_that_was_taken_for_quiet_is_found_out_by_what_is_fetched
         now = at(second)
         if second == 10:
             contact.delivered()
-            contact.saw(("0xb", 1), at(20), fetched=False)
+            contact.saw(("0xb", 1), 7, at(20), fetched=False)
         await contact.stands()
     contact.answered()
     now = at(72)
     await contact.opened()
-    contact.saw(("0xb", 1), at(20), fetched=True)  # it was delivered
-    contact.saw(("0xb", 2), at(71), fetched=True)  # of the moments between two sockets
+    contact.saw(("0xb", 1), 7, at(20), fetched=True)  # it was delivered
+    contact.saw(("0xb", 2), 7, at(71), fetched=True)  # of the moments between two sockets
     await contact.healed(at(0))
     assert [ended_by for _, ended_by in records.rows.values()] == [None]
-    contact.saw(("0xb", 3), at(30), fetched=True)
+    contact.saw(("0xb", 3), 7, at(30), fetched=True)
     now = at(73)
     await contact.healed(at(0))
     assert records.rows == {began: (at(30), CAME_LATE), now: (now, None)}

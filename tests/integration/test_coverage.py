@@ -295,8 +295,8 @@ async def test_a_socket_that_withheld_a_fill_was_no_contact(database: Database) 
     world = await World.begin(database)
     chain = world.chain()
     await chain.opened()
-    chain.saw(("0xb", 0), at(7), fetched=False)
-    chain.saw(("0xb", 4), at(40), fetched=False)
+    chain.saw(("0xb", 0), 7, at(7), fetched=False)
+    chain.saw(("0xb", 4), 7, at(40), fetched=False)
     for second in range(60):
         world.second = second
         if second in {10, 40}:  # it tells again, but not what happened at 25
@@ -312,9 +312,39 @@ async def test_a_socket_that_withheld_a_fill_was_no_contact(database: Database) 
     report = await world.report(62)
     assert [each[:2] for each in gaps(report, Source.CHAIN)] == [(25, 61)]
     for number, fetched in enumerate((7, 18, 21, 30, 40)):  # the first and the last had been delivered
-        chain.saw(("0xb", number), at(fetched), fetched=True)
+        chain.saw(("0xb", number), 7, at(fetched), fetched=True)
     await chain.healed(at(0))
     assert [each[:2] for each in gaps(await world.report(62), Source.CHAIN)] == [(18, 61)]
+
+
+async def test_a_silent_socket_is_no_contact_for_a_block_that_was_mined_just_before_it_and_shown_after(
+    database: Database,
+) -> None:
+    world = await World.begin(database)
+    chain = world.chain()
+    await chain.opened()
+    chain.begins_behind(6)
+    world.second = 30
+    await chain.stands()
+    await chain.lost("rpc: closed by the node")
+    world.second = 40
+    await chain.opened()
+    chain.begins_behind(8)
+    await chain.healed(at(20))
+    world.second = 90
+    await chain.stands()
+    await chain.lost("rpc: closed by the node")
+    world.second = 100
+    await chain.opened()
+    chain.begins_behind(12)
+    chain.saw(("0xa", 1), 8, at(39), fetched=True)  # of the gap before: nobody was to push it
+    await chain.healed(at(20))
+    assert [each[:2] for each in gaps(await world.report(100), Source.CHAIN)] == [(30, 40), (90, 100)]
+    chain.saw(("0xb", 1), 9, at(39), fetched=True)
+    await chain.healed(at(20))
+    world.second = 106
+    await chain.stands()
+    assert [each[:2] for each in gaps(await world.report(106), Source.CHAIN)] == [(30, 100)]
 
 
 async def test_a_socket_is_cleared_when_there_is_no_log_of_what_it_seemed_to_withhold(database: Database) -> None:
@@ -340,13 +370,13 @@ async def test_contact_ends_before_the_first_log_that_had_to_be_fetched(database
     chain = world.chain()
     await chain.opened()
     world.second = 50
-    chain.saw(("0xb", 1), at(48), fetched=False)
+    chain.saw(("0xb", 1), 7, at(48), fetched=False)
     await chain.stands()
     await chain.lost("rpc: closed by the node")
     world.second = 60
     await chain.opened()
     for number, second in ((1, 48), (2, 49), (3, 55)):
-        chain.saw(("0xb", number), at(second), fetched=True)
+        chain.saw(("0xb", number), 7, at(second), fetched=True)
     await chain.healed(at(40))
     assert [each[:2] for each in gaps(await world.report(60), Source.CHAIN)] == [(49, 60)]
 

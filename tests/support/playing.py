@@ -70,6 +70,10 @@ class Play:
         """Return the exit code of `up` once it has drained."""
         return self._process.wait(seconds)
 
+    def is_over(self) -> bool:
+        """Tell whether `up` has ended."""
+        return self._process.poll() is not None
+
     def wait_until(self, is_so: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         """Wait for a condition; fails the test when it does not come or the stack ends first."""
         deadline = time.monotonic() + seconds
