@@ -82,10 +82,6 @@ class Play:
             assert self._process.poll() is None, f"the stack ended before {what}\n{self.output()[-2000:]}"
             time.sleep(POLL_SECONDS)
 
-    def is_over(self) -> bool:
-        """Tell whether `up` has ended."""
-        return self._process.poll() is not None
-
     def wait_playing(self) -> None:
         """Wait until the tape plays."""
         self.wait_until(lambda: "Dashboard" in self.output(), "play", START_SECONDS)
