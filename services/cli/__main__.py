@@ -34,6 +34,7 @@ MODULES: Final = {
     "gap": "services.cli.gap",
     "deposit": "services.cli.flows",
     "withdraw": "services.cli.flows",
+    "test-config": "services.cli.trying",
     "dlq": "services.cli.dlq",
     "probe": "services.cli.probe",
     "config": "services.cli.config",

@@ -48,15 +48,19 @@ def validate_config_file(path: Path | str) -> ConfigFile:
 
     Raises Rejected, with the file's name and what was expected, when it is not valid.
     """
+    return _read(read_json(path), str(path))
+
+
+def read_json(path: Path | str) -> Any:
+    """Return what a JSON file holds, numbers exact. Raises Rejected when it cannot be read or is none."""
     where = str(path)
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"), parse_float=Decimal, parse_constant=_refuse)
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_float=Decimal, parse_constant=_refuse)
     except OSError as error:
         raise Rejected(f"{where}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise Rejected(f"{where}{line}: expected JSON: {error}") from error
-    return _read(content, where)
 
 
 def _refuse(text: str) -> NoReturn:

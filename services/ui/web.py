@@ -16,7 +16,7 @@ from nicegui.elements.echart import EChart  # noqa: F401  registers its module
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.ui.api import blacklist, config, control, coverage, docs, gap, health, skips, users
+from services.ui.api import blacklist, config, config_test, control, coverage, docs, gap, health, skips, users
 from services.ui.api import overview as overview_api
 from services.ui.auth import Sessions
 from services.ui.gate import Gate
@@ -92,6 +92,7 @@ def rest(
     board: Board,
     announce: Callable[[str], Awaitable[None]],
     announce_config: config.Announce | None = None,
+    wake_tests: config_test.WakeTests | None = None,
 ) -> FastAPI:
     """Return login and the API, without pages and without the gate."""
     app = FastAPI(title="Shadowbook", version="1", docs_url=None, redoc_url=None, openapi_url=None)
@@ -104,6 +105,7 @@ def rest(
     for routes in (config.router(engine, tell), blacklist.router(engine, tell), users.router(engine, board, announce)):
         app.include_router(routes, prefix="/api")
     app.include_router(skips.router(engine), prefix="/api")
+    app.include_router(config_test.router(engine, wake_tests), prefix="/api")
     app.include_router(docs.router(), prefix="/api")
     errors.install(app)
     return app
@@ -119,10 +121,11 @@ def web(
     board: Board,
     announce: Callable[[str], Awaitable[None]],
     announce_config: config.Announce | None = None,
+    wake_tests: config_test.WakeTests | None = None,
 ) -> ASGIApp:
     """Return the application, gate included. Once per process: NiceGUI has one app."""
     sessions = Sessions(settings)
-    app = rest(settings, sessions, engine, board, announce, announce_config)
+    app = rest(settings, sessions, engine, board, announce, announce_config, wake_tests)
     errors.install(nicegui_app)
     _dress_nicegui()
     overview.register(board)

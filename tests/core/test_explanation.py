@@ -17,8 +17,7 @@ from libs.common.domain.skips import Counterfactual
 from libs.common.domain.wording import percent, seconds, signed_usdc, usdc
 from services.cli.explain_text import printed
 from services.cli.printing import plain_lines
-from tests.core import reference_decision as reference
-from tests.core.test_simulator_reference import scenes
+from tests.core.decision_worlds import scenes
 from tests.support.decisions import BUY, GLOBAL, MERGE, NOW, SELL, SPLIT, Scene, book, levels
 from tests.support.decisions import usdc as micros
 from tests.support.recorded import attempt_of, decided_of, recorded_of
@@ -63,8 +62,7 @@ def explained(scene: Scene, **more: Any) -> Explanation:
 
 @SETTINGS
 @given(scenes())
-def test_any_decision_can_be_taken_apart(drawn: tuple[Scene, reference.Case, reference.Config]) -> None:
-    scene = drawn[0]
+def test_any_decision_can_be_taken_apart(scene: Scene) -> None:
     outcome, found = decided_of(scene).outcome, explained(scene)
     again = Explanation.model_validate_json(found.model_dump_json())
     assert again == found

@@ -18,8 +18,7 @@ from services.simulator import replay as replaying
 from services.simulator.core.facts import MarketView, PortfolioView
 from services.simulator.records import INPUTS_VERSION
 from services.simulator.replay import Replayed, compare
-from tests.core import reference_decision as reference
-from tests.core.test_simulator_reference import scenes
+from tests.core.decision_worlds import scenes
 from tests.support.decisions import BUY, CONDITION, GLOBAL, MERGE, NOW, SELL, SPLIT, YES, Scene, book, levels, usdc
 from tests.support.recorded import recorded_of, stored_rules
 
@@ -101,8 +100,8 @@ def wild(draw: st.DrawFn) -> Scene:
 
 @SETTINGS
 @given(scenes())
-def test_replay_is_the_identity(drawn: tuple[Scene, reference.Case, reference.Config]) -> None:
-    assert replayed(drawn[0]).differences == ()
+def test_replay_is_the_identity(scene: Scene) -> None:
+    assert replayed(scene).differences == ()
 
 
 @SETTINGS

@@ -33,46 +33,47 @@ class Holdings:
         self.cost[row["asset_id"]] = 0
         self.sources.pop(row["asset_id"], None)
 
-    def _move(self, asset: str, shares: int, paid: int, source: str) -> None:
+    def _move(self, asset: str, shares: int, paid: int, source: str, follow_order: list[str]) -> None:
         """Add shares at what was paid, or remove them at average cost: all of it with the last share."""
-        self._attribute(asset, shares, source)
+        found = self.sources.setdefault(asset, Counter())
+        if shares > 0:
+            found[source] += shares
+        else:
+            found.subtract(_shared(found, -shares, follow_order))
         if shares > 0:
             self.cost[asset] += paid
         elif self.shares[asset]:
             self.cost[asset] -= self.cost[asset] * -shares // self.shares[asset]
         self.shares[asset] += shares
 
-    def _attribute(self, asset: str, shares: int, source: str) -> None:
-        """Shares bought belong to their source; sold ones leave all sources pro rata, by largest remainder.
-
-        Ties, which follow time breaks, are broken by name here: that is a micro of a share, and worth less than one.
-        """
-        held = self.sources.setdefault(asset, Counter())
-        if shares > 0:
-            held[source] += shares
-            return
-        exact = {user: Fraction(each * -shares, held.total()) for user, each in held.items() if each}
-        whole = {user: int(each) for user, each in exact.items()}
-        by_remainder = sorted(exact, key=lambda user: (whole[user] - exact[user], user))
-        for user in by_remainder[: -shares - sum(whole.values())]:
-            whole[user] += 1
-        held.subtract(whole)
-
     def apply(self, attempt: Row, tape: Tape) -> None:
         """Apply what an executed attempt does."""
         if attempt["decision"] != "EXECUTE":
             return
         shares, notional, fee = attempt["filled_share_micros"], attempt["filled_notional_micros"], attempt["fee_micros"]
+        followed = list(dict.fromkeys(tape.labels.values()))
         if attempt["kind"] == "TRADE":
             sign = 1 if attempt["side"] == "BUY" else -1
-            self._move(attempt["asset_id"], sign * shares, notional, attempt["user_label"])
+            self._move(attempt["asset_id"], sign * shares, notional, attempt["user_label"], followed)
             self.cash += -sign * notional - fee
             return
         sign = 1 if attempt["kind"] == "SPLIT" else -1
         for place, asset in enumerate(tape.markets[attempt["condition_id"]].assets):
             paid = shares // 2 + (shares % 2 if place == 0 else 0)
-            self._move(asset, sign * shares, paid, attempt["user_label"])
+            self._move(asset, sign * shares, paid, attempt["user_label"], followed)
         self.cash -= sign * shares
+
+
+def _shared(open_shares: Counter[str], lost: int, follow_order: list[str]) -> Counter[str]:
+    """Share a loss pro rata: what rounding leaves over goes by largest remainder, ties to who was followed first."""
+    total = open_shares.total()
+    if not total:
+        return Counter()
+    exact = {label: Fraction(lost * shares, total) for label, shares in open_shares.items()}
+    parts = Counter({label: int(each) for label, each in exact.items()})
+    ranked = sorted(exact, key=lambda label: (int(exact[label]) - exact[label], follow_order.index(label)))
+    parts.update(ranked[: lost - parts.total()])
+    return parts
 
 
 def attempts_in_order(run: Run) -> dict[tuple[str, str | None], list[Row]]:

@@ -199,6 +199,32 @@ class PortfolioState:
         for price, shares in fills:
             taken[price] = taken.get(price, 0) + shares
 
+    def holdings(self) -> Mapping[str, Holding]:
+        """Return what was ever held, by asset; sold positions have no shares."""
+        return self._holdings
+
+    def move(self, asset: str, condition: str | None, shares: int, cost: int, source: UUID) -> None:
+        """Gain shares at a cost, or lose some with their part of it."""
+        self._move(asset, condition, shares, cost, source)
+
+    def remark(self, asset: str, mark_micros: int) -> None:
+        """Give a position a new mark."""
+        holding = self._holdings.get(asset)
+        if holding is not None and holding.mark_micros != mark_micros:
+            self._count(holding, -1)
+            holding.mark_micros = mark_micros
+            self._count(holding, 1)
+
+    def settle(self, asset: str, payout_micros: int) -> int:
+        """End a position at its payout, as the ledger does; return the cash it brought."""
+        holding = self._holdings.get(asset)
+        if holding is None or not holding.share_micros:
+            return 0
+        brought = holding.share_micros * payout_micros // MICROS
+        self.cash_micros += brought
+        self._move(asset, holding.condition_id, -holding.share_micros, 0, self.id)
+        return brought
+
     def _move(self, asset: str, condition: str | None, shares: int, cost: int, source: UUID) -> None:
         holding = self._holdings.get(asset)
         if holding is None:

@@ -115,6 +115,11 @@ class ConfigStore:
         rules = self.rules(row.version for row in rows)
         return CurrentRules({row.user_id: rules[row.version] for row in rows})
 
+    async def seen(self) -> Seen:
+        """Return what is set now."""
+        async with transaction(self._engine) as connection:
+            return await self._look(connection)
+
     async def _look(self, connection: AsyncConnection) -> Seen:
         return await read_layers(connection), await read_blacklist(connection)
 

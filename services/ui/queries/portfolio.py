@@ -40,8 +40,10 @@ WHERE p.scope = 'EXEC_GLOBAL'
 _HELD: Final = text("""
 SELECT p.asset_id, coalesce(p.condition_id, o.condition_id) AS condition_id, p.share_micros, p.cost_micros,
        p.realized_pnl_micros, m.question, o.name AS outcome,
-       mark.price_micros, mark.at AS marked_at
+       mark.price_micros, mark.at AS marked_at,
+       mark.at IS NULL OR coalesce(jsonb_exists(marking.value -> 'unmarked', p.asset_id), false) AS is_stale
 FROM position p
+LEFT JOIN system_checkpoint marking ON marking.service = 'pricer' AND marking.key = 'marking'
 LEFT JOIN outcome_asset o ON o.asset_id = p.asset_id
 LEFT JOIN market m ON m.condition_id = coalesce(p.condition_id, o.condition_id)
 LEFT JOIN LATERAL (
@@ -53,7 +55,8 @@ LIMIT :limit
 _CLOSED: Final = text("""
 SELECT p.asset_id, coalesce(p.condition_id, o.condition_id) AS condition_id, p.share_micros, p.cost_micros,
        p.realized_pnl_micros, m.question, o.name AS outcome,
-       CAST(NULL AS integer) AS price_micros, CAST(NULL AS timestamptz) AS marked_at
+       CAST(NULL AS integer) AS price_micros, CAST(NULL AS timestamptz) AS marked_at,
+       false AS is_stale
 FROM position p
 LEFT JOIN outcome_asset o ON o.asset_id = p.asset_id
 LEFT JOIN market m ON m.condition_id = coalesce(p.condition_id, o.condition_id)
@@ -127,7 +130,10 @@ class GlobalFigures(Frozen):
 
 
 class Holding(Frozen):
-    """One position with its mark; PnL is realised + unrealised, before fees."""
+    """One position with its mark; PnL is realised + unrealised, before fees.
+
+    `is_stale`: no price is to be had of it, so it stands at its last mark, of `marked_at`, or at cost without one.
+    """
 
     asset_id: str
     condition_id: str | None
@@ -138,6 +144,7 @@ class Holding(Frozen):
     marked_at: datetime | None
     value_micros: int
     pnl_micros: int
+    is_stale: bool = False
 
 
 class WinRate(Frozen):
@@ -225,5 +232,6 @@ def _holding(row: Any) -> Holding:
         price_micros=price,
         marked_at=row.marked_at,
         value_micros=value if row.share_micros else 0,
+        is_stale=row.is_stale,
         pnl_micros=row.realized_pnl_micros + (value - row.cost_micros if row.share_micros else 0),
     )
