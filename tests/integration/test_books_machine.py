@@ -28,7 +28,7 @@ from tests.support.toy_ledger import ToyMove
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(0)]
 
 EXAMPLES: Final = int(os.environ.get("SHADOWBOOK_MACHINE_EXAMPLES", "0"))
-SUITE_EXAMPLES: Final = 30
+SUITE_EXAMPLES: Final = 16
 STEPS: Final = 30
 
 users = st.sampled_from(list(USERS))
