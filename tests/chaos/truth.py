@@ -17,6 +17,8 @@ MINED_SECONDS: Final = 4
 """From the time a block or a row bears until the node or the API shows it."""
 LIVE_SECONDS: Final = 10
 """A log that is pushed is seen within this, on a machine with other work."""
+LATE_SECONDS: Final = 2
+"""A log this late was not pushed but fetched, or could have been."""
 POLLED_SECONDS: Final = 85
 """A row is seen within this while polls are at most two turns of 30 s apart and the API lags by 20 s."""
 RECONNECT_SECONDS: Final = 36
@@ -30,7 +32,6 @@ OUTAGE_SECONDS: Final = 100
 CUTTING: Final = {"down", "ws_drop"}
 GARBLING: Final = {"truncated", "html", "malformed"}
 FAILING: Final = {"down", "rate_limit", "server_error", "html", "truncated", "malformed"}
-DOUBTED: Final = "doubted"
 
 
 def untruths(account: Account) -> list[str]:
@@ -113,6 +114,8 @@ def _claims(
     seen = account.seen
     # Contact with the chain ends before the first log that was fetched; a killed process can no longer say so.
     exact = source == CHAIN and not account.restarts
+    pushed = (LATE_SECONDS if source == CHAIN else POLLED_SECONDS) * SECOND
+    late = [row["event_time"] for row in rows if seen[row["id"]].get(source, 0) > row["event_time"] + pushed]
     for row in rows:
         at, happened = seen[row["id"]].get(source), row["event_time"]
         if at is None:
@@ -130,9 +133,9 @@ def _claims(
         ):
             yield f"healed at {account.seconds(max(healed))} s, {about}"
         for gap in gaps:
-            # A socket that proved to withhold is denied more than it withheld: what it delivered besides is no proof.
-            late = CALL_SECONDS if source == API else 1
-            if not gap.ended_by.startswith(DOUBTED) and gap.span.holds(at, -late, -1):
+            # What came after something that had to be fetched is no proof that nothing more was withheld.
+            excused = any(gap.span.start - SECOND <= missed <= at for missed in late)
+            if not excused and gap.span.holds(at, -CALL_SECONDS if source == API else -1, -1):
                 span = f"{account.seconds(gap.span.start)} to {account.seconds(gap.span.end)} s"
                 yield f"no contact is admitted from {span}, {about}"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.account import read_account
-from tests.chaos.cases import SHORT
+from tests.chaos.cases import SHORT, Case
 from tests.chaos.judging import difference, facts, unexcused, write_report
 from tests.chaos.truth import untruths
 from tests.oracle import audit, read_run
@@ -51,14 +51,22 @@ def test_the_storm_took_fills_back_and_mined_them_again(storm: Played) -> None:
     assert 0 < gone == sum(row["status"] == "CANONICAL" and row["incarnation"] > 0 for row in events)
 
 
+def test_a_report_of_a_quiet_play_is_true_and_one_that_denies_contact_is_not(undisturbed: Played) -> None:
+    write_report(undisturbed.data_dir, undisturbed.exports)
+    account = read_account(undisturbed.exports, undisturbed.data_dir, Case("undisturbed"))
+    untrue = untruths(account)
+    assert untrue == []
+    late = [{**gap, "to": account.report["until"]} for gap in account.report["gaps"]]
+    said = untruths(replace(account, report={**account.report, "gaps": late}))
+    assert any("no contact is admitted" in each for each in said)
+
+
 def test_a_report_that_lies_is_told(storm: Played) -> None:
     write_report(storm.data_dir, storm.exports)
     account = read_account(storm.exports, storm.data_dir, SHORT["storm"])
     gaps = account.report["gaps"]
-    chain = [gap for gap in gaps if gap["source"] == "CHAIN"]
     lies: dict[str, dict[str, Any]] = {
         "no gap": {"gaps": [gap for gap in gaps if gap["source"] != "CHAIN"]},
-        "no contact is admitted": {"gaps": [{**chain[-1], "to": account.report["until"]}]},
         "the sightings say": {"days": [{**day, "both": day["both"] + 1} for day in account.report["days"]]},
         "failed polls, the log has": {"sources": [{**each, "failed_polls": 0} for each in account.report["sources"]]},
         "is not complete": {"complete": False},
