@@ -26,6 +26,7 @@ RECONNECT_SECONDS: Final = 36
 CALL_SECONDS: Final = 45
 """The longest that one call of the API is retried; a poll may begin that long before it is answered."""
 TURN_SECONDS: Final = 35
+REPLACED_SECONDS: Final = 10
 OUTAGE_SECONDS: Final = 100
 """An API outage longer than this leaves two complete polls more than two turns apart, whenever they were due."""
 
@@ -36,7 +37,17 @@ FAILING: Final = {"down", "rate_limit", "server_error", "html", "truncated", "ma
 
 def untruths(account: Account) -> list[str]:
     """Return every sentence in which the report of a play that drained says something untrue."""
-    checks = (_verdict, _counts, _lags, _chain_claims, _api_claims, _chain_struck, _restarted, _api_struck)
+    checks = (
+        _verdict,
+        _counts,
+        _lags,
+        _chain_claims,
+        _api_claims,
+        _chain_struck,
+        _undisturbed,
+        _restarted,
+        _api_struck,
+    )
     return [f"coverage: {said}" for check in checks for said in check(account)]
 
 
@@ -176,13 +187,25 @@ def _chain_struck(account: Account) -> Iterator[str]:
         fell = [at for at in logged if span.holds(at, -1, -MINED_SECONDS)]
         if fell and not any(gap.span.holds(min(fell), 0, MINED_SECONDS) or span.holds(gap.span.start) for gap in gaps):
             yield f"frames were garbled from {account.seconds(span.start)} s: no gap"
+
+
+def _undisturbed(account: Account) -> Iterator[str]:
     harmless = {"duplicate_rows", "reorder_rows", "reorg", "no_block_timestamp"}
-    if (
-        not account.restarts
-        and all(row["fault"] in harmless or row["target"] not in {"rpc", "all"} for row in account.faults)
-        and gaps
+    if account.restarts or any(
+        row["fault"] not in harmless and row["target"] in {"rpc", "all"} for row in account.faults
     ):
-        yield f"nothing cut the node off, yet {gaps[0]} at {account.seconds(gaps[0].span.start)} s"
+        return
+    seen = account.seen
+    unlogged = any(row["kind"] == "TRADE" and CHAIN not in seen[row["id"]] for row in account.run["events"])
+    for gap in account.gaps:
+        # A fill that no log shows makes the socket suspect; it is replaced, and cleared.
+        replaced = (
+            unlogged
+            and gap.ended_by.startswith("doubted")
+            and gap.span.end - gap.span.start < REPLACED_SECONDS * SECOND
+        )
+        if gap.wallet is None and account.seconds(gap.span.end) > START_SECONDS and not replaced:
+            yield f"nothing cut the node off, yet {gap} at {account.seconds(gap.span.start)} s"
 
 
 def _restarted(account: Account) -> Iterator[str]:
