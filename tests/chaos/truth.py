@@ -27,6 +27,8 @@ CALL_SECONDS: Final = 45
 """The longest that one call of the API is retried; a poll may begin that long before it is answered."""
 TURN_SECONDS: Final = 35
 REPLACED_SECONDS: Final = 10
+SAVED_SECONDS: Final = 7
+"""A killed process's last word about contact is at most this old."""
 OUTAGE_SECONDS: Final = 100
 """An API outage longer than this leaves two complete polls more than two turns apart, whenever they were due."""
 
@@ -125,6 +127,7 @@ def _claims(
     seen = account.seen
     # Contact with the chain ends before the first log that was fetched; a killed process can no longer say so.
     exact = source == CHAIN and not account.restarts
+    told = CALL_SECONDS if source == API else 1 if exact else SAVED_SECONDS
     pushed = (LATE_SECONDS if source == CHAIN else POLLED_SECONDS) * SECOND
     late = [row["event_time"] for row in rows if seen[row["id"]].get(source, 0) > row["event_time"] + pushed]
     for row in rows:
@@ -146,7 +149,7 @@ def _claims(
         for gap in gaps:
             # What came after something that had to be fetched is no proof that nothing more was withheld.
             excused = any(gap.span.start - SECOND <= missed <= at for missed in late)
-            if not excused and gap.span.holds(at, -CALL_SECONDS if source == API else -1, -1):
+            if not excused and gap.span.holds(at, -told, -1):
                 span = f"{account.seconds(gap.span.start)} to {account.seconds(gap.span.end)} s"
                 yield f"no contact is admitted from {span}, {about}"
 
