@@ -44,6 +44,11 @@ class Case:
         long = [each["at_s"] + TOLD_SECONDS for each in self.faults if MINUTE < each["for_s"] < ALWAYS]
         return max(long, default=None)
 
+    @property
+    def delays_commits(self) -> bool:
+        """Tell whether what is seen may be committed seconds later: the database, or who writes to it, is killed."""
+        return self.meanwhile is not None
+
     def schedule(self, folder: Path) -> Path:
         """Write the schedule as `up --faults` reads it."""
         folder.mkdir(parents=True, exist_ok=True)

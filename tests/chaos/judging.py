@@ -38,6 +38,8 @@ class Judged:
 
 UNKNOWN_MARKET: Final = "['MARKET_UNKNOWN'] is given but does not hold"
 """The oracle knows every market from its first second; who was not answered about one rightly skips it."""
+OPEN_GROUP: Final = "was open for it"
+"""The oracle knows when a fill was seen; one that could not be committed before its group closed opens another."""
 
 
 def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, case: Case) -> Judged:
@@ -50,7 +52,7 @@ def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, case
     wrong = [] if code == EXIT_DRAINED else [f"up ended with {code}"]
     wrong += [f"verify: {violation}" for violation in report]
     wrong += [f"replay: {each}" for each in replayed]
-    found = unexcused(audit(tape, exports, Fraction(speed)), hides_markets=case.hides_markets)
+    found = unexcused(audit(tape, exports, Fraction(speed)), case)
     wrong += [f"oracle: {each}" for each in found]
     letters = [row for row in read_run(exports)["deadletters"] if row["status"] == "OPEN"]
     wrong += [f"dead letter: {row['stream']} {row['error'][:200]}" for row in letters]
@@ -65,9 +67,10 @@ def write_report(data_dir: Path, exports: Path) -> None:
     (exports / REPORT).write_text(json.dumps(ingest.coverage_document(report), indent=1))
 
 
-def unexcused(found: Sequence[Violation], *, hides_markets: bool) -> list[str]:
+def unexcused(found: Sequence[Violation], case: Case) -> list[str]:
     """Return what the oracle found and a disturbance does not explain."""
-    return [text for text in map(str, found) if not (hides_markets and text.endswith(UNKNOWN_MARKET))]
+    excuses = (UNKNOWN_MARKET,) * case.hides_markets + (OPEN_GROUP,) * case.delays_commits
+    return [text for text in map(str, found) if not text.endswith(excuses)]
 
 
 def facts(folder: Path) -> Facts:
