@@ -155,8 +155,9 @@ def test_profit_since_a_moment_is_the_difference_of_profits_whatever_rows_are_mi
     rows = {now + at * MINUTE: (data.draw(money), data.draw(money)) for at in sorted(kept)}
     equity, flows, first = data.draw(money), data.draw(money), data.draw(money)
     counted = [row for at, row in rows.items() if statistics.counts_at(at, moment)]
-    start = statistics.start_of(*(counted[-1] if counted else (None, None)), first, flows)
-    before = [equity_then - flows_then for at, (equity_then, flows_then) in rows.items() if at <= moment]
+    equity_then, flows_then = counted[-1] if counted else (None, None)
+    start = statistics.start_of(equity_then, flows_then, first, flows)
+    before = [worth - paid_in for at, (worth, paid_in) in rows.items() if at <= moment]
     assert statistics.pnl_since(start, equity) == (equity - flows) - (before[-1] if before else 0)
 
 
