@@ -38,6 +38,7 @@ from services.simulator.handlers import (
     on_control_changed,
     on_groups_closed,
 )
+from services.simulator.retention import Retention
 from services.simulator.scheduler import FAILURES_MAX, Scheduler
 from services.simulator.settings import Settings
 from services.simulator.store.books import BookStore
@@ -160,6 +161,7 @@ class _Simulator:
                 background.append(tasks.create_task(self._sweep()))
                 if self._consumer in CONFIG_TEST_REQUESTED.groups:
                     background += [tasks.create_task(self._workers.run()), tasks.create_task(self._sweep_tests())]
+                background += [tasks.create_task(Retention(self._books, _now).run())]
                 await self._scheduler.run(stop, lambda: self._health.progress("scheduler"))
             finally:
                 await self._bus.stop()

@@ -56,7 +56,7 @@ async def read_breakers(engine: AsyncEngine, now: datetime) -> list[PortfolioBre
         for scope in (Scope.EXEC_GLOBAL, Scope.EXEC_USER):
             session = DecisionSession(connection, scope, "")
             portfolios = await session.unlocked()
-            states, starts = await session.states(portfolios, Market(), await session.switches(), now)
+            states, starts = await session.states(portfolios, Market(), await session.switches(), set(), now)
             labels = await session.labels()
             for each in portfolios:
                 own = rules.for_all if each.user_id is None else rules.of(each.user_id)

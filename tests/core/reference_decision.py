@@ -287,8 +287,9 @@ def risk(case: Case, config: Config, target: Fraction, limit: Fraction | None) -
         found = {code for code in room if room[code] < target}
     else:
         minimum = max(config.min_trade, config.min_marketable) if case.trades else MICRO
-        found = {code for code in room if room[code] < min(target, minimum)}
-        if not found:
+        cannot = any(each < min(target, minimum) for each in room.values())
+        found = {code for code in room if cannot and room[code] < target}
+        if not cannot:
             target = min(target, *(down(each) for each in room.values()))
     if found and case.scope == "EXEC_GLOBAL":
         found.add("RISK_CAP_GLOBAL")

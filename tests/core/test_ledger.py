@@ -80,8 +80,17 @@ def test_a_merge_is_the_mirror_image_of_a_split() -> None:
     assert sum(entry.cash_delta_micros for entry in (*split, *merge)) == 0
 
 
-def test_a_pair_needs_exactly_two_legs() -> None:
-    with pytest.raises(ValueError, match="expected 2 legs, got 1"):
+def test_a_condition_of_three_outcomes_costs_a_third_a_leg_and_the_rest_on_the_first() -> None:
+    posted = entries.pair(place(), GroupKind.SPLIT, (*LEGS, "1003"), share_micros=8)
+    assert [(entry.share_delta_micros, entry.cash_delta_micros, entry.cost_micros) for entry in posted] == [
+        (8, -8, 4),
+        (8, 0, 2),
+        (8, 0, 2),
+    ]
+
+
+def test_a_pair_needs_two_legs() -> None:
+    with pytest.raises(ValueError, match="expected 2 legs or more, got 1"):
         entries.pair(place(), GroupKind.SPLIT, LEGS[:1], share_micros=5)
 
 

@@ -116,6 +116,13 @@ def test_shrink_knows_the_exchanges_minimum_too_and_none_for_a_split() -> None:
     assert split.with_(exposure_market_micros=usdc(500)).reasons() == {"RISK_CAP_MARKET"}
 
 
+def test_where_it_cannot_shrink_every_cap_the_target_is_beyond_is_named() -> None:
+    # 6 are left of the total and nothing of the market: the target stays 10, which both caps stop
+    scene = BUY.with_(cap_policy="SHRINK", exposure_total_micros=usdc(6_994), exposure_market_micros=usdc(500))
+    assert scene.reasons() == {"RISK_CAP_TOTAL", "RISK_CAP_MARKET"}
+    assert scene.decide().target_notional_micros == usdc(10)
+
+
 def test_a_buy_never_spends_more_than_the_cash_even_when_its_fee_is_higher_than_at_the_limit() -> None:
     # 10 and 2.475 are reserved at the limit of 0.505, but at 0.495 the same notional buys more shares:
     # 20.20 cost 9.999 and 0.5 * 9.999 * 0.505 = 2.52474, one lot less 9.99405 and 2.52349

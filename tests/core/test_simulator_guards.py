@@ -423,9 +423,9 @@ def test_what_the_last_lot_was_taken_of_is_told_from_what_never_held_a_lot() -> 
     assert [check[0] for check in failed_checks(SELL.with_(held_share_micros=1))] == ["book.filled"]
 
 
-def test_shrinking_is_refused_by_the_caps_that_leave_less_than_the_minimum_and_no_others() -> None:
+def test_what_cannot_shrink_is_refused_by_every_cap_the_whole_target_is_beyond() -> None:
     scene = BUY.with_(cap_policy="SHRINK", exposure_total_micros=usdc(6_993), exposure_market_micros=usdc(496))
-    assert scene.reasons() == {"RISK_CAP_MARKET"}  # 7 are left in total, 4 in the market, 10 were wanted
+    assert scene.reasons() == {"RISK_CAP_MARKET", "RISK_CAP_TOTAL"}  # 7 are left, 4 in the market, 10 were wanted
     assert scene.with_(cap_policy="SKIP").reasons() == {"RISK_CAP_MARKET", "RISK_CAP_TOTAL"}
 
 

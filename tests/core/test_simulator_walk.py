@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.domain.book import Level
 from services.simulator.core.fees import fee_at_price, order_fee, share_fee
 from services.simulator.core.rules import Ratio
 from services.simulator.core.walk import bounds
@@ -38,9 +39,11 @@ def test_what_was_taken_of_this_book_version_is_gone() -> None:
 
 
 def test_a_walk_stops_at_the_first_lot_that_does_not_fit() -> None:
-    # held 0.02 is worth 0.01; a lot brings 0.0052 at 0.52, none at 0.50 fits then, and 0.45 is not tried
+    # target 0.01; a lot brings 0.0052 at 0.52, none at 0.50 fits then, and 0.45 is not tried
     outcome = SELL.with_(
-        held_share_micros=20_000,
+        min_trade_notional_micros=0,
+        notional_micros=usdc(1),
+        share_micros=usdc(2),
         max_chase_mid_micros=100_000,
         max_worse_than_their_price_micros=100_000,
         book=book(levels(("0.52", "0.01"), ("0.50", "0.01"), ("0.45", "10")), levels(("0.53", "1"))),
@@ -255,3 +258,9 @@ def test_no_fee_and_no_notional_are_shared_out_as_nothing() -> None:
     assert share_fee(0, []) == []
     assert share_fee(10, [0, 0]) == [0, 0]
     assert share_fee(0, [5, 6]) == [0, 0]
+
+
+def test_a_book_deeper_than_a_row_has_room_for_is_as_deep_as_a_row_can_say() -> None:
+    absurd = book(levels(("0.49", "1")), tuple(Level(500_000, 10**18 - place) for place in range(20)))
+    outcome = BUY.with_(book=absurd).decide()
+    assert (outcome.decision, outcome.depth_micros) == ("EXECUTE", 2**63 - 1)

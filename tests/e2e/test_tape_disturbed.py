@@ -1,12 +1,16 @@
 """Our short tape under every fault of the sandbox, with both databases killed, and with a second ingest."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.chaos.account import read_account
 from tests.chaos.cases import SHORT
-from tests.chaos.judging import difference, facts, unexcused
+from tests.chaos.judging import difference, facts, unexcused, write_report
+from tests.chaos.truth import untruths
 from tests.oracle import audit, read_run
 from tests.support.playing import SPEED
 from tests.support.plays import Played
@@ -20,7 +24,9 @@ def wrong(name: str, tape: Path, undisturbed: Played, play: Played) -> list[str]
     found = unexcused(audit(tape, play.exports, Fraction(SPEED)), hides_markets=SHORT[name].hides_markets)
     differs = difference(facts(undisturbed.exports), facts(play.exports))
     letters = [str(row) for row in read_run(play.exports)["deadletters"] if row["status"] == "OPEN"]
-    return [*found, *letters, *([differs] if differs else [])]
+    write_report(play.data_dir, play.exports)
+    untrue = untruths(read_account(play.exports, play.data_dir, SHORT[name]))
+    return [*found, *letters, *([differs] if differs else []), *untrue]
 
 
 def test_under_every_fault_a_play_ends_as_undisturbed(short_tape: Path, undisturbed: Played, storm: Played) -> None:
@@ -43,6 +49,23 @@ def test_the_storm_took_fills_back_and_mined_them_again(storm: Played) -> None:
     events = read_run(storm.exports)["events"]
     gone = sum(row["status"] == "REVERSED" for row in events)
     assert 0 < gone == sum(row["status"] == "CANONICAL" and row["incarnation"] > 0 for row in events)
+
+
+def test_a_report_that_lies_is_told(storm: Played) -> None:
+    write_report(storm.data_dir, storm.exports)
+    account = read_account(storm.exports, storm.data_dir, SHORT["storm"])
+    gaps = account.report["gaps"]
+    chain = [gap for gap in gaps if gap["source"] == "CHAIN"]
+    lies: dict[str, dict[str, Any]] = {
+        "no gap": {"gaps": [gap for gap in gaps if gap["source"] != "CHAIN"]},
+        "no contact is admitted": {"gaps": [{**chain[-1], "to": account.report["until"]}]},
+        "the sightings say": {"days": [{**day, "both": day["both"] + 1} for day in account.report["days"]]},
+        "failed polls, the log has": {"sources": [{**each, "failed_polls": 0} for each in account.report["sources"]]},
+        "is not complete": {"complete": False},
+    }
+    for expected, lie in lies.items():
+        said = untruths(replace(account, report={**account.report, **lie}))
+        assert any(expected in each for each in said), (expected, said)
 
 
 def test_a_difference_is_told(undisturbed: Played) -> None:

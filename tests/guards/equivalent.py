@@ -4,9 +4,7 @@ from typing import Final
 
 _WHYS: Final[dict[str, tuple[str, ...]]] = {
     "asked twice: who calls has asked already, this one tells the type checker": (
-        "decide._Quote.__init__: if self.book is not None  ->  if True",
-        "decide._Quote.within: if self.book is None  ->  if False",
-        "decide._Quote._bound: if self.book is None  ->  if False",
+        "decide._Quote.describe: if self.book is not None  ->  if True",
         "decide._imagine: if outcome.target_notional_micros is None  ->  if False",
         "decide._execute: outcome.target_notional_micros or 0  ->  outcome.target_notional_micros",
     ),
@@ -46,7 +44,6 @@ _WHYS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "the size phase lets no open pass that is below the minimum": (
         "guardrails.risk: min(target, minimum)  ->  minimum",
-        "guardrails.risk: min(least, target)  ->  least",
     ),
     "a TRADE has a limit, a SPLIT has none": (
         "guardrails.risk: group.kind is GroupKind.TRADE and limit_micros is not None  ->  limit_micros is not None",
@@ -54,13 +51,17 @@ _WHYS: Final[dict[str, tuple[str, ...]]] = {
         "group.kind is GroupKind.TRADE",
     ),
     "a price in whole micros times a lot is a multiple of 10,000, never one or two less than a whole micro": (
-        "walk.walk: (left + 1) * MICROS - 1  ->  (left + 1) * MICROS - __shift__(1, 1)",
+        "walk._payable: (left + 1) * MICROS - 1  ->  (left + 1) * MICROS - __shift__(1, 1)",
     ),
     "no more than the target is spent, and with nothing left no lot at a tick's price fits": (
-        "walk.walk: if left >= 0  ->  if True",
-        "walk.walk: left >= 0  ->  left > 0",
-        "walk.walk: left >= 0  ->  left >= __shift__(0, 1)",
-        "walk.walk: left >= 0  ->  left >= __shift__(0, -1)",
+        "walk._payable: if left < 0  ->  if False",
+        "walk._payable: left < 0  ->  left <= 0",
+        "walk._payable: left < 0  ->  left < __shift__(0, 1)",
+        "walk._payable: left < 0  ->  left < __shift__(0, -1)",
+    ),
+    "cutting to what is there what is there already": (
+        "walk.walk: lots > available  ->  lots >= available",
+        "walk.walk: lots > available  ->  lots > __shift__(available, -1)",
     ),
     "nothing was filled: the decision is a SKIP, which is not partial": (
         "walk._is_full: target <= 0  ->  target < 0",

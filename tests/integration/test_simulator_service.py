@@ -1,12 +1,9 @@
 """The simulator as processes would run it: own database role, own Redis user, messages in, attempts out."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,47 +18,17 @@ from services.cli.stack.ports import free_port
 from services.simulator.app import serve
 from services.simulator.commands import replay_attempts
 from services.simulator.settings import Settings
+from tests.support.book_host import BookHost, serving_books
 from tests.support.databases import Database
-from tests.support.decisions import YES
 from tests.support.simulator_world import CONSUMERS, HERON, OTTER, World
 
 pytestmark = pytest.mark.integration
 
 
-class BookHost(BaseHTTPRequestHandler):
-    """Answers every call for books with one book of YES."""
-
-    calls: list[list[str]] = []  # noqa: RUF012  the server makes a handler per request
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.calls.append([each["token_id"] for each in body])
-        book = {
-            "asset_id": YES, "hash": "abc", "timestamp": "1790586660000",
-            "bids": [{"price": "0.48", "size": "1000"}, {"price": "0.49", "size": "1000"}],
-            "asks": [{"price": "0.51", "size": "1000"}, {"price": "0.50", "size": "1000"}],
-        }  # fmt: skip
-        content = json.dumps([book]).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its parent's name
-        pass
-
-
 @pytest.fixture
 def book_host() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), BookHost)
-    BookHost.calls.clear()
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving_books() as url:
+        yield url
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:

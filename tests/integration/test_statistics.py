@@ -109,7 +109,8 @@ async def test_snapshots_of_a_set_are_worth_what_the_module_says(database: Datab
 async def test_the_last_snapshot_that_counts_and_its_figures_are_those_of_the_module(database: Database) -> None:
     dice, rows = Random(7), Rows(database)  # noqa: S311  the same every time
     ids = await rows.portfolios(12)
-    made: list[dict[str, Any]] = [{"portfolio_id": each, "at": MIDNIGHT + minute * MINUTE, "cash_micros": 0, "exposure_micros": 0,
+    made: list[dict[str, Any]] = [
+            {"portfolio_id": each, "at": MIDNIGHT + minute * MINUTE, "cash_micros": 0, "exposure_micros": 0,
              "unrealized_pnl_micros": 0, "realized_pnl_micros": 0, "fees_micros": 0,
              "equity_micros": dice.randrange(-(10**12), 10**12), "deposits_micros": dice.randrange(10**12),
              "withdrawals_micros": dice.randrange(10**12)}

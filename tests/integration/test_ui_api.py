@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -11,11 +12,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from libs.common.db.checkpoints import save_checkpoint
 from libs.common.db.engine import make_engine, transaction
 from services.ui.auth import Sessions
 from services.ui.commands import new_login_link
 from services.ui.gate import Gate
+from services.ui.parts import tables
 from services.ui.queries.board import Board
+from services.ui.queries.portfolio import Holding
 from services.ui.settings import Settings
 from services.ui.web import rest
 from tests.support.databases import Database
@@ -298,6 +302,28 @@ async def test_the_overview_adds_up(database: Database, redis_url_for: RedisFor)
     assert limits["Largest user"]["of"] == "Harbourmaster"
     assert limits["Largest market"]["limit_pct"] == "5"
     assert len(facts["latest"]) == 8
+
+
+async def test_a_position_without_a_price_shows_how_old_its_last_one_is(
+    database: Database, redis_url_for: RedisFor
+) -> None:
+    await fill(database, "month")
+    async with door(database, redis_url_for("ui")) as admin:
+        before = (await admin.get("/api/overview")).json()["overview"]["facts"]
+    oldest, *others = [each["asset_id"] for each in before["holdings"]]
+    assert not any(each["is_stale"] for each in before["holdings"])
+    async with transaction(database.engine("pricer")) as connection:
+        marking = {"completed_at": datetime.now(UTC).isoformat(), "assets": 7, "unmarked": [oldest, "77"]}
+        await save_checkpoint(connection, "pricer", "marking", marking)
+    async with door(database, redis_url_for("ui")) as admin:  # another board, which has read nothing yet
+        facts = (await admin.get("/api/overview")).json()["overview"]["facts"]
+    stale = {each["asset_id"]: each["is_stale"] for each in facts["holdings"]}
+    assert stale == {oldest: True, **dict.fromkeys(others, False)}
+    assert facts["health"]["unmarked"] == 2
+    assert facts["verdict"]["lines"][4]["name"] == "Prices, 2 old"
+    held = [Holding.model_validate(each) for each in facts["holdings"]]
+    page = tables.markets(SimpleNamespace(holdings=held, closed=[]), datetime.now(UTC))  # type: ignore[arg-type]
+    assert page.count(" old</time>") == 1
 
 
 @pytest.mark.parametrize("wanted", ["1h", "1d", "7d", "30d", "all"])

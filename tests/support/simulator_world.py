@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.db.engine import is_outage, transaction
 from libs.common.db.tables.config import ControlFlag
@@ -146,9 +147,9 @@ class World:
         await self.insert(EventGroup, row | changes)
         return UUID(str((row | changes)["id"]))
 
-    def replica(self, scope: Scope, name: str = "simulator-0") -> "Replica":
-        """Return one simulator process's parts, not running."""
-        return Replica(self, scope, name)
+    def replica(self, scope: Scope, name: str = "simulator-0", engine: AsyncEngine | None = None) -> "Replica":
+        """Return one simulator process's parts, not running; `engine`: another way to the database."""
+        return Replica(self, scope, name, engine or self.database.engine("simulator"))
 
     async def attempts(self, scope: Scope) -> list[Any]:
         """Return the attempts of a scope, in order of decision."""
@@ -165,8 +166,7 @@ class World:
 class Replica:
     """The parts of one process: a desk, a scheduler and what they stand on."""
 
-    def __init__(self, world: World, scope: Scope, name: str) -> None:
-        engine = world.database.engine("simulator")
+    def __init__(self, world: World, scope: Scope, name: str, engine: AsyncEngine) -> None:
         self.world, self.scope = world, scope
         self.configs = ConfigStore(engine)
         self.books = BookStore(engine, name)

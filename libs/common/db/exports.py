@@ -89,10 +89,14 @@ ORDER BY seq
 
 _POSITIONS: Final = """
 SELECT scope, followed.label AS user_label, condition_id, asset_id, share_micros, cost_micros,
-       position.realized_pnl_micros, flags, updated_at
+       position.realized_pnl_micros,
+       flags || CASE WHEN share_micros <> 0 AND jsonb_exists(marking.value -> 'unmarked', asset_id)
+                     THEN ARRAY['stale_mark'] ELSE '{}' END AS flags,
+       position.updated_at
 FROM position
 JOIN portfolio ON portfolio.id = position.portfolio_id
 LEFT JOIN followed_user AS followed ON followed.id = portfolio.user_id
+LEFT JOIN system_checkpoint AS marking ON marking.service = 'pricer' AND marking.key = 'marking'
 ORDER BY scope, user_label, condition_id, asset_id
 """
 

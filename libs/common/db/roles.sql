@@ -32,7 +32,8 @@ GRANT INSERT ON event_group, event_group_member TO shadowbook_grouper;
 
 -- simulator: decisions, the books they were made on, merged configuration; of a portfolio only what orders decisions
 GRANT INSERT ON book_snapshot, copy_attempt, executable_fill, effective_config TO shadowbook_simulator;
-GRANT INSERT, UPDATE ON group_book TO shadowbook_simulator;
+GRANT INSERT, UPDATE, DELETE ON group_book TO shadowbook_simulator;
+GRANT UPDATE (fetched_at), DELETE ON book_snapshot TO shadowbook_simulator;
 GRANT UPDATE (decision_seq, decided_through, last_first_detect_time, last_first_event_time, last_first_ordinal,
               last_group_id, peak_equity_micros, drawdown_tripped, drawdown_reset_at) ON portfolio TO shadowbook_simulator;
 

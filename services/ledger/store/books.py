@@ -27,7 +27,7 @@ from services.ledger.store.settling import check_conditions, settlements
 
 POST_MAX: Final = 500
 """Attempts posted in one transaction: it holds locks that decisions wait for."""
-VALUE_MAX: Final = 50
+VALUE_MAX: Final = 10
 """Portfolios valued in one transaction, for the same reason."""
 SHORT_SECONDS: Final = 60
 """Two polls: a shadow still short after them was oversold, not merely seen in the wrong order."""
@@ -180,12 +180,12 @@ class Books:
         async with transaction(self._engine) as connection:
             session = Session(connection)
             await session.lock_all()
-            wrong, waiting = await check_conditions(session, conditions)
+            fit, wrong, waiting = await check_conditions(session, conditions)
             if late := await portfolios_with_unposted(connection, conditions):
                 facts = await attempt_facts(connection, late)
                 await session.post(facts.entries)
                 await session.mark_posted(facts.attempts)
-            await session.post(await settlements(session, conditions))
+            await session.post(await settlements(session, fit))
             await session.snapshot(session.touched, self._clock())
         return Outcome(session.posted, wrong, waiting)
 

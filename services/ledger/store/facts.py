@@ -145,8 +145,8 @@ def _add_event(facts: Facts, row: Row[Any]) -> None:
     elif row.kind in {EventKind.SPLIT, EventKind.MERGE} and row.share_micros > 0:
         if not row.legs:
             facts.waiting.append(f"{row.kind} {row.id}: condition {row.condition_id} is not known yet")
-        elif len(row.legs) != posting.LEGS:
-            facts.rejected.append(f"{row.kind} {row.id}: expected {posting.LEGS} outcomes, got {len(row.legs)}")
+        elif len(row.legs) < posting.LEGS:
+            facts.rejected.append(f"{row.kind} {row.id}: expected {posting.LEGS} outcomes or more, got {len(row.legs)}")
         else:
             facts.entries += posting.pair(place, GroupKind(row.kind), row.legs, share_micros=row.share_micros)
 

@@ -103,7 +103,7 @@ def breakers(view: PortfolioView, rules: Rules, opens: bool) -> tuple[list[Check
             "breakers.drawdown",
             not tripped if opens else None,
             numbers,
-            _shown(rules.drawdown),
+            rules.drawdown.shown,
             Reason.BREAKER_DRAWDOWN,
         )
     )
@@ -115,14 +115,10 @@ def _loss(
 ) -> Check:
     loss = loss_since(start, flows, view.equity_micros)
     if loss is None:
-        return (name, None, "no start", _shown(limit), None)
+        return (name, None, "no start", limit.shown, None)
     passed = not limit.is_exceeded(loss.lost_micros, loss.base_micros)
     numbers = {"equity": view.equity_micros, "start": loss.base_micros}
-    return _check(name, passed if opens else None, numbers, _shown(limit), reason)
-
-
-def _shown(ratio: Ratio) -> str:
-    return f"{ratio.numerator}/{ratio.denominator}"
+    return _check(name, passed if opens else None, numbers, limit.shown, reason)
 
 
 class Risk(NamedTuple):
@@ -151,20 +147,20 @@ def risk(
     ]
     if scope is Scope.EXEC_GLOBAL:
         caps.append(("risk.user", view.exposure_user_micros, rules.cap_user, Reason.RISK_CAP_USER))
-    wanted, least = target, target
+    wanted = target
     if rules.shrinks:
         minimum = max(rules.min_trade, rules.min_marketable) if group.kind is GroupKind.TRADE else 1
         headroom = min(ratio.floor_of(equity) - exposure for _, exposure, ratio, _ in caps)
-        least = min(target, minimum)
-        target = min(target, headroom) if headroom >= least else target
+        target = min(target, headroom) if headroom >= min(target, minimum) else target
     checks: list[Check] = []
+    within = True
     for name, exposure, ratio, reason in caps:
-        passed = not ratio.is_exceeded(exposure + min(least, target), equity)
+        passed = not ratio.is_exceeded(exposure + target, equity)
+        within = within and passed
         numbers = {"exposure": exposure, "target": target, "wanted": wanted, "equity": equity}
-        checks.append(_check(name, passed, numbers, _shown(ratio), reason))
+        checks.append(_check(name, passed, numbers, ratio.shown, reason))
     if scope is Scope.EXEC_GLOBAL:
-        passed = all(check[1] for check in checks)
-        checks.append(_check("risk.global", passed, None, None, Reason.RISK_CAP_GLOBAL))
+        checks.append(_check("risk.global", within, None, None, Reason.RISK_CAP_GLOBAL))
     fee = 0
     if group.kind is GroupKind.TRADE and limit_micros is not None:
         fee = fee_at_price(market.fee_rate, market.fee_exponent, target, limit_micros)

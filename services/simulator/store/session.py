@@ -114,9 +114,12 @@ class DecisionSession:
         return found
 
     async def states(
-        self, locked: Sequence[LockedPortfolio], market: Market, switches: Switches, now: datetime
+        self, locked: Sequence[LockedPortfolio], market: Market, switches: Switches, users: set[UUID], now: datetime
     ) -> tuple[dict[UUID, PortfolioState], dict[UUID, Any]]:
-        """Return portfolios as decisions see them, in-flight fills included, and their rows of STARTS."""
+        """Return portfolios as decisions see them, in-flight fills included, and their rows of STARTS.
+
+        In EXEC_GLOBAL they know the exposure of `users` only, and whose the shares are that may move now.
+        """
         ids = [each.id for each in locked]
         starts = {
             row["id"]: row
@@ -126,11 +129,12 @@ class DecisionSession:
         in_flight: defaultdict[UUID, list[Trade]] = defaultdict(list)
         for row in await sql.IN_FLIGHT.rows(self._connection, ids=ids):
             in_flight[row["portfolio_id"]].append(trade_of(row))
-        sources = await self._sources()
-        assets = {row["asset_id"] for row in positions} | market.by_asset.keys()
+        moving = set(market.by_asset)
         for trades in in_flight.values():
             for trade in trades:
-                assets.update(trade.legs, [trade.asset_id] if trade.asset_id else [])
+                moving.update(trade.legs, [trade.asset_id] if trade.asset_id else [])
+        sources = await self._sources(moving, users)
+        assets = moving.union(row["asset_id"] for row in positions)
         marks = {
             row["asset_id"]: row["price_micros"]
             for row in await sql.MARKS.rows(self._connection, assets=sorted(assets))
@@ -152,10 +156,10 @@ class DecisionSession:
                 state.apply(trade)
         return states, starts
 
-    async def _sources(self) -> dict[str, dict[UUID, int]]:
+    async def _sources(self, assets: set[str], users: set[UUID]) -> dict[str, dict[UUID, int]]:
         found: defaultdict[str, dict[UUID, int]] = defaultdict(dict)
         if self._scope is Scope.EXEC_GLOBAL:
-            for row in await sql.SOURCES.rows(self._connection):
+            for row in await sql.SOURCES.rows(self._connection, assets=sorted(assets), users=sorted(users)):
                 found[row["asset_id"]][row["source_user_id"]] = row["share_micros"]
         return found
 

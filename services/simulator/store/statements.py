@@ -94,7 +94,11 @@ SELECT portfolio_id, asset_id, condition_id, share_micros, cost_micros FROM posi
 WHERE portfolio_id = ANY(CAST(:ids AS uuid[])) AND share_micros <> 0
 """)
 
-SOURCES: Final = Query("SELECT asset_id, source_user_id, share_micros FROM position_source WHERE share_micros > 0")
+SOURCES: Final = Query("""
+SELECT asset_id, source_user_id, share_micros FROM position_source
+WHERE share_micros > 0 AND (asset_id = ANY(CAST(:assets AS text[])) OR source_user_id = ANY(CAST(:users AS uuid[])))
+""")
+"""Whose the open shares of some assets are, and everything that is some users'."""
 
 IN_FLIGHT: Final = Query("""
 SELECT a.portfolio_id, a.kind, a.side, a.condition_id, a.asset_id, a.user_id, a.filled_share_micros,

@@ -42,8 +42,10 @@ WHERE p.scope = 'EXEC_GLOBAL'
 """)  # noqa: S608  parts are constants
 _HELD: Final = text("""
 SELECT p.asset_id, p.condition_id, p.share_micros, p.cost_micros, p.realized_pnl_micros, m.question, o.name AS outcome,
-       mark.price_micros, mark.at AS marked_at
+       mark.price_micros, mark.at AS marked_at,
+       mark.at IS NULL OR coalesce(jsonb_exists(marking.value -> 'unmarked', p.asset_id), false) AS is_stale
 FROM position p
+LEFT JOIN system_checkpoint marking ON marking.service = 'pricer' AND marking.key = 'marking'
 LEFT JOIN outcome_asset o ON o.asset_id = p.asset_id
 LEFT JOIN market m ON m.condition_id = p.condition_id
 LEFT JOIN LATERAL (
@@ -54,7 +56,8 @@ LIMIT :limit
 """)
 _CLOSED: Final = text("""
 SELECT p.asset_id, p.condition_id, p.share_micros, p.cost_micros, p.realized_pnl_micros, m.question, o.name AS outcome,
-       CAST(NULL AS integer) AS price_micros, CAST(NULL AS timestamptz) AS marked_at
+       CAST(NULL AS integer) AS price_micros, CAST(NULL AS timestamptz) AS marked_at,
+       false AS is_stale
 FROM position p
 LEFT JOIN outcome_asset o ON o.asset_id = p.asset_id
 LEFT JOIN market m ON m.condition_id = p.condition_id
@@ -123,7 +126,10 @@ class GlobalFigures(Frozen):
 
 
 class Holding(Frozen):
-    """One position with its mark; PnL is realised + unrealised, before fees."""
+    """One position with its mark; PnL is realised + unrealised, before fees.
+
+    `is_stale`: no price is to be had of it, so it stands at its last mark, of `marked_at`, or at cost without one.
+    """
 
     asset_id: str
     condition_id: str | None
@@ -134,6 +140,7 @@ class Holding(Frozen):
     marked_at: datetime | None
     value_micros: int
     pnl_micros: int
+    is_stale: bool = False
 
 
 class WinRate(Frozen):
@@ -243,5 +250,6 @@ def _holding(row: Any) -> Holding:
         price_micros=price,
         marked_at=row.marked_at,
         value_micros=value,
+        is_stale=row.is_stale,
         pnl_micros=row.realized_pnl_micros + unrealised,
     )
