@@ -14,17 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.common.db.engine import transaction
 from libs.common.domain.kinds import Scope
-from services.ledger.core.fold import Holding
 from services.ledger.core.projection import Projected, project, sources
 from services.ledger.store import statements as sql
 from services.ledger.store.moments import dishonest_moments, rewrite_moments
-from services.ledger.store.session import Place, Session, Standing, entry_of, position_columns
+from services.ledger.store.session import Place, Session, Standing, entry_of, holding_of, position_columns
 from services.ledger.store.verification import grouped, view
 
 _HISTORIES: Final = text("""
 SELECT coalesce(e.portfolio_id, p.portfolio_id) AS place_portfolio, coalesce(e.asset_id, p.asset_id) AS place_asset,
        e.*, p.portfolio_id AS kept_portfolio, p.share_micros, p.cost_micros AS position_cost, p.realized_pnl_micros,
-       p.folded_event_time, p.folded_tx_hash, p.folded_log_index
+       p.episodes_closed, p.episodes_won, p.episode_result_micros, p.folded_event_time, p.folded_tx_hash,
+       p.folded_log_index
 FROM (SELECT * FROM ledger_entry WHERE asset_id IS NOT NULL AND (CAST(:scope AS text) IS NULL OR scope = :scope)) e
 FULL JOIN (
   SELECT o.* FROM position o JOIN portfolio f ON f.id = o.portfolio_id
@@ -60,6 +60,7 @@ UPDATE portfolio SET cash_micros = :cash, deposits_micros = :deposits, withdrawa
 """)
 _SET_POSITION: Final = text("""
 UPDATE position SET share_micros = 0, cost_micros = 0, realized_pnl_micros = 0, flags = '{}',
+  episodes_closed = 0, episodes_won = 0, episode_result_micros = 0,
   updated_at = clock_timestamp() WHERE portfolio_id = :portfolio AND asset_id = :asset
 """)
 _GLOBAL: Final = text("""
@@ -131,7 +132,7 @@ async def _compare_positions(
     async for rows in grouped(connection, _HISTORIES, "place_portfolio", "place_asset", scope=scope):
         first = rows[0]
         rebuilt = project([entry_of(row) for row in rows if row.id is not None])
-        kept = Holding(first.share_micros or 0, first.position_cost or 0, first.realized_pnl_micros or 0)
+        kept = holding_of(first, first.position_cost)
         folded = first.folded_event_time and (first.folded_event_time, first.folded_tx_hash, first.folded_log_index)
         found.positions += 1
         if kept == rebuilt.holding and (folded == rebuilt.folded or first.kept_portfolio is None):

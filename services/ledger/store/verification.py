@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from libs.common.db.engine import async_url
 from libs.common.domain.kinds import Scope
-from services.ledger.core.fold import Holding, in_order, refold
+from services.ledger.core.fold import in_order, refold
 from services.ledger.core.snapshot import Valued, value
 from services.ledger.store.invariants import INVARIANTS
-from services.ledger.store.session import entry_of
+from services.ledger.store.session import entry_of, holding_of
 
 QUERY_SECONDS: Final = 900
 SHOWN_MAX: Final = 20
@@ -28,7 +28,8 @@ _ALIVE: Final = text(
     "SELECT max(updated_at) FROM system_checkpoint WHERE service = 'ledger' AND starts_with(key, 'process:')"
 )
 _HISTORIES: Final = text("""
-SELECT e.*, p.share_micros, p.cost_micros AS position_cost, p.realized_pnl_micros
+SELECT e.*, p.share_micros, p.cost_micros AS position_cost, p.realized_pnl_micros, p.episodes_closed,
+       p.episodes_won, p.episode_result_micros
 FROM ledger_entry e
 LEFT JOIN position p ON p.portfolio_id = e.portfolio_id AND p.asset_id = e.asset_id
 WHERE e.asset_id IS NOT NULL
@@ -116,12 +117,12 @@ async def view(url: str) -> AsyncIterator[AsyncConnection]:
 
 
 async def _check_folds(connection: AsyncConnection) -> Check:
-    """Fold every position from its entries and compare cost and realised profit."""
+    """Fold every position from its entries and compare cost, realised profit and episodes."""
     compared, violated, found = 0, 0, []
     async for rows in grouped(connection, _HISTORIES, "portfolio_id", "asset_id"):
         first = rows[0]
         folded = refold(in_order(Scope(first.scope), [entry_of(row) for row in rows]))
-        kept = Holding(first.share_micros or 0, first.position_cost or 0, first.realized_pnl_micros or 0)
+        kept = holding_of(first, first.position_cost)
         compared += 1
         if folded != kept:
             violated += 1

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from libs.common.db import figures
 from services.simulator.store.driver import Query
 
 _GROUP: Final = """
@@ -111,16 +112,16 @@ ORDER BY a.portfolio_id, a.seq
 """)
 """Decided and not yet posted, in the order they will be posted."""
 
-STARTS: Final = Query("""
+STARTS: Final = Query(f"""
 SELECT p.id, last.decided_at AS last_decided_at,
-       CAST(last.inputs #>> '{portfolio,net_flows_micros}' AS bigint) AS last_flows_micros,
-       CAST(last.inputs #>> '{clock,effective_due_at}' AS timestamptz) AS last_effective_due_at,
-       day.equity_micros AS day_equity_micros, day.deposits_micros - day.withdrawals_micros AS day_flows_micros,
-       week.equity_micros AS week_equity_micros, week.deposits_micros - week.withdrawals_micros AS week_flows_micros,
+       CAST(last.inputs #>> '{{portfolio,net_flows_micros}}' AS bigint) AS last_flows_micros,
+       CAST(last.inputs #>> '{{clock,effective_due_at}}' AS timestamptz) AS last_effective_due_at,
+       day.equity_micros AS day_equity_micros, {figures.net_flows("day")} AS day_flows_micros,
+       week.equity_micros AS week_equity_micros, {figures.net_flows("week")} AS week_flows_micros,
        (SELECT e.cash_delta_micros FROM ledger_entry e
         WHERE e.portfolio_id = p.id AND e.asset_id IS NULL AND e.entry_type = 'DEPOSIT' ORDER BY e.seq LIMIT 1)
          AS first_deposit_micros,
-       (SELECT max(s.equity_micros - s.deposits_micros + s.withdrawals_micros) FROM portfolio_snapshot s
+       (SELECT max({figures.pnl("s")}) FROM portfolio_snapshot s
         WHERE s.portfolio_id = p.id
           AND s.at >= date_trunc('minute', greatest(last.decided_at, reset.at, p.opened_at))) AS peak_pnl_micros,
        reset.at AS reset_at, reset.value AS reset_value,
@@ -130,12 +131,10 @@ LEFT JOIN copy_attempt last ON last.portfolio_id = p.id AND last.seq = p.decisio
 LEFT JOIN LATERAL (
   SELECT f.updated_at AS at, f.value FROM control_flag f
   WHERE f.key = 'breaker_reset:' || CAST(p.id AS text)) reset ON true
-LEFT JOIN LATERAL (SELECT s.equity_micros, s.deposits_micros, s.withdrawals_micros FROM portfolio_snapshot s
-  WHERE s.portfolio_id = p.id AND s.at <= :day ORDER BY s.at DESC LIMIT 1) day ON true
-LEFT JOIN LATERAL (SELECT s.equity_micros, s.deposits_micros, s.withdrawals_micros FROM portfolio_snapshot s
-  WHERE s.portfolio_id = p.id AND s.at <= :week ORDER BY s.at DESC LIMIT 1) week ON true
+LEFT JOIN LATERAL {figures.last_snapshot("p.id", ":day")} day ON true
+LEFT JOIN LATERAL {figures.last_snapshot("p.id", ":week")} week ON true
 WHERE p.id = ANY(CAST(:ids AS uuid[]))
-""")
+""")  # noqa: S608  parts are constants
 """What breakers count from. A reset is carried out once: by the first decision after the one that carried out the last,
 told apart by its own time and not by comparing clocks, so that none is lost to a decision under way."""
 

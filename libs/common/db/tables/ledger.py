@@ -80,7 +80,10 @@ class LedgerEntry(SQLModel, table=True):
 
 
 class Position(SQLModel, table=True):
-    """Projection of one portfolio's entries in one asset; a short has negative shares and cost = -proceeds."""
+    """Projection of one portfolio's entries in one asset; a short has negative shares and cost = -proceeds.
+
+    `episodes_*` are its `libs.common.domain.episodes`.
+    """
 
     __tablename__ = "position"
     __table_args__ = (
@@ -95,6 +98,9 @@ class Position(SQLModel, table=True):
     share_micros: int = micros()
     cost_micros: int = micros()
     realized_pnl_micros: int = micros()
+    episodes_closed: int = micros(default=0, sa_column_kwargs={"server_default": "0"})
+    episodes_won: int = micros(default=0, sa_column_kwargs={"server_default": "0"})
+    episode_result_micros: int = micros(default=0, sa_column_kwargs={"server_default": "0"})
     flags: list[str] = Field(default_factory=list, sa_type=ARRAY(Text))
     folded_event_time: datetime | None = instant(default=None, nullable=True)
     folded_tx_hash: str | None = Field(default=None, max_length=66)
