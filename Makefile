@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+WORKERS ?= 2
 WARM := import services.cli.__main__, services.ingest.app, services.simulator.app, services.ledger.app, services.pricer.app, \
   services.grouper.app, services.sandbox.app, services.ui.app, alembic.command, supervisor.supervisord
 
-.PHONY: help up down test check bench chaos format lock clean
+.PHONY: help up down test check guards bench chaos format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -41,13 +42,16 @@ test: $(VENV)/.dev ## Run every test; as root installs headless Chromium from De
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || \
 	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "Chromium could not be installed: tests that need a browser will say that they skip" >&2
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses $(WORKERS) $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+guards: $(VENV)/.dev ## Take out every guard of the decision and move every bound by a micro, in turn: a test must notice
+	@$(BIN)/python -m tests.guards $(ARGS)
 
 bench: $(VENV)/.dev ## Measure throughput, latency and memory; ARGS="--json FILE" writes the figures
 	@$(BIN)/python -m tests.bench.pipeline $(ARGS)

@@ -6,9 +6,20 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from xdist.remote import Producer
 
-from tests.support import databases
+from tests.support import databases, spreading
 from tests.support.databases import Cluster, Database, Redis
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests into the order in which workers take them."""
+    items.sort(key=lambda item: spreading.rank(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> spreading.ByFile:
+    """Spread tests by whole files."""
+    return spreading.ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

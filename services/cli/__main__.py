@@ -27,12 +27,23 @@ MODULES: Final = {
     "export": "services.cli.export",
     "verify": "services.cli.verify",
     "rebuild": "services.cli.rebuild",
+    "explain": "services.cli.explain",
+    "replay": "services.cli.replay",
+    "skips": "services.cli.skips",
     "coverage": "services.cli.coverage",
     "gap": "services.cli.gap",
     "deposit": "services.cli.flows",
     "withdraw": "services.cli.flows",
+    "test-config": "services.cli.trying",
     "dlq": "services.cli.dlq",
     "probe": "services.cli.probe",
+    "config": "services.cli.config",
+    "blacklist": "services.cli.blacklist",
+    "breaker": "services.cli.breaker",
+    "pause": "services.cli.control",
+    "resume": "services.cli.control",
+    "enable": "services.cli.control",
+    "disable": "services.cli.control",
 }
 """Commands and the modules that register them; only the one that was asked for is imported."""
 

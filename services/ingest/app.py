@@ -65,6 +65,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(work, name=name) for name, work in parts.work().items()}
             await stop.wait()
+            parts.chain_contact.leaves()
             for name in ("feed", "poller", "backfiller", "positions", "intake"):
                 tasks[name].cancel()
             await parts.announcer.flush(FLUSH_SECONDS)
@@ -163,6 +164,8 @@ class _Parts:
             (fact.sighting.key.condition_id for fact in recorded.facts if fact.sighting.kind in POSITION_TYPES),
         )
         self.announcer.announce(recorded)
+        if recorded.corrected:
+            self._synced(recorded.corrected, _now())
         self._feed.notice(recorded)
 
     def _synced(self, syncs: Sequence[Sync], at: datetime) -> None:

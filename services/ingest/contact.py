@@ -6,7 +6,9 @@ killed therefore leaves the truth behind. A database that is away only delays th
 
 import asyncio
 import contextlib
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
@@ -20,6 +22,13 @@ from services.ingest.store.contact import ChainRow
 UNSAVED_MAX: Final = 1_000
 STOP_SECONDS: Final = 2.0
 STOPPED: Final = "stopped"
+WITHHOLDS: Final = "doubted: the API shows a fill that was not delivered"
+CAME_LATE: Final = "doubted: a fill was delivered late"
+DELIVERED_WITHIN: Final = timedelta(seconds=5)
+"""Between a block's time and the delivery of its logs, clocks apart included."""
+PLACES_MAX: Final = 20_000
+"""Logs that are remembered as delivered; what is fetched again is younger."""
+ENDED_MAX: Final = 16
 
 _log = structlog.get_logger()
 
@@ -43,6 +52,21 @@ class Records(Protocol):
         """Write contact with the chain."""
 
 
+@dataclass(slots=True)
+class _Ended:
+    """Contact that is over, as written in `row`; `full` is what it may claim where nothing proves that it withheld.
+
+    Logs of blocks behind `head` were to be pushed.
+    """
+
+    row: ChainRow
+    head: int
+    full: datetime
+    told: datetime
+    is_suspect: bool
+    missed_at: datetime | None = None
+
+
 class ChainContact:
     """Contact of this process with the chain, one life of a connection after the other."""
 
@@ -54,6 +78,10 @@ class ChainContact:
         self._unsaved: list[ChainRow] = []
         self._looks: list[LookBack] = []
         self._saved_at: datetime | None = None
+        self._quiet: Span | None = None
+        self._head = self._socket_head = 0
+        self._places: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._ended: deque[_Ended] = deque(maxlen=ENDED_MAX)
 
     async def opened(self) -> None:
         """Note that every followed wallet is subscribed to from now on.
@@ -64,12 +92,19 @@ class ChainContact:
         now = self._now()
         if self._life and self._row:
             if now - self._life.through <= CHAIN_PATIENCE:
+                self._quiet = Span(self._life.delivered_at + DELIVERED_WITHIN, now - DELIVERED_WITHIN)
                 await self.stands()
                 return
             await self.lost("replaced, and not up again soon")
-        self._life = Life.begin(now)
+        self._life, self._quiet = Life.begin(now), None
         self._row = ChainRow(now, now, CHAIN_PATIENCE)
         await self._save()
+
+    def begins_behind(self, head: int) -> None:
+        """Note the chain's head right after the subscription; logs of later blocks are to be pushed."""
+        self._socket_head = head
+        if not self._quiet:
+            self._head = head
 
     def delivered(self) -> None:
         """Note that the socket delivered a log."""
@@ -81,31 +116,97 @@ class ChainContact:
         if self._life:
             self._life.answer(self._now())
 
+    def withholds(self, since: datetime | None) -> None:
+        """Note that a fill of `since` has not been delivered although the API shows it for long; None: none is missed.
+
+        From then on the socket is not believed, though it stands: it may not be replaced before a minute has passed.
+        """
+        if self._life:
+            self._life.withhold(since)
+
+    def saw(self, place: tuple[str, int], block: int, event_time: datetime, *, fetched: bool) -> None:
+        """Note a log by its block's hash and its index; one that is fetched, and never was delivered, is proof.
+
+        Contact that was claimed for its time ends before it, whatever the socket was lost for; of one that was taken
+        for quiet as well.
+        """
+        known = place in self._places
+        self._places[place] = None
+        while len(self._places) > PLACES_MAX:
+            self._places.popitem(last=False)
+        if not fetched or known:
+            return
+        for ended in self._ended:
+            if ended.head < block and event_time < ended.full:
+                event_time = max(event_time, ended.row.since)
+                ended.missed_at = event_time if ended.missed_at is None else min(event_time, ended.missed_at)
+                ended.row.through = min(ended.missed_at, ended.row.through)
+                self._unsaved.append(ended.row)
+        if self._life and self._quiet and self._quiet.start < event_time < self._quiet.end:
+            self._life.withhold(event_time)
+            self._life.withhold(None)
+
     async def stands(self) -> None:
         """Note that the socket is up; to be called about every second, writes every five."""
+        await self._begin_anew()
         if self._life is None or self._row is None:
             return
         now = self._now()
         self._life.stand(now)
-        self._row.through = self._life.through
-        if self._saved_at is None or now - self._saved_at >= CONFIRM_EVERY:
+        before = self._row.patience
+        self._row.through = self._life.proven_through()
+        self._row.patience = timedelta() if self._life.withholds else CHAIN_PATIENCE
+        self._row.ended_by = WITHHOLDS if self._life.withholds else None
+        if self._saved_at is None or now - self._saved_at >= CONFIRM_EVERY or self._row.patience != before:
             await self._save()
 
+    def leaves(self) -> None:
+        """Note that we are about to close a socket that stands: the last poll may have begun since it was last said."""
+        if self._life:
+            self._life.stand(self._now())
+
     async def healed(self, since: datetime) -> None:
-        """Note that all logs from `since` up to the subscription have been fetched and committed."""
+        """Note that all logs from `since` up to the subscription have been fetched and committed.
+
+        Whoever seemed to withhold a fill is cleared by that if there is no log of it.
+        """
+        await self._begin_anew()
+        for ended in self._ended:
+            if ended.is_suspect and since <= ended.told:
+                ended.is_suspect = False
+                ended.row.through = ended.full if ended.missed_at is None else ended.missed_at
+                self._unsaved.append(ended.row)
         if self._life and since < self._life.since:
             self._looks.append(LookBack(Span(since, self._life.since), self._now(), Way.GETLOGS))
             await self._save()
 
-    async def lost(self, reason: str) -> None:
-        """Note that the connection is gone, and cut back what cannot be believed of it."""
+    async def lost(self, reason: str) -> datetime | None:
+        """Note that the connection is gone, and cut back what cannot be believed of it.
+
+        Returns since when it may have withheld fills, which is to be fetched; None if nothing says that it had.
+        """
         if self._life is None or self._row is None:
-            return
-        self._row.through = self._life.believed_through(reason)
+            return None
+        if self._life.withholds and not reason.startswith("doubted"):
+            reason = f"{WITHHOLDS}; {reason}"
+        is_suspect = self._life.withheld_at is not None
+        told = self._life.told_through if is_suspect else None
+        full, self._row.through = self._life.believed_through(reason), self._life.proven_through(reason)
+        if reason == CAME_LATE:
+            full, is_suspect = self._row.through, False
+        self._ended.append(_Ended(self._row, self._head, full, told or full, is_suspect))
         self._row.patience, self._row.ended_by = timedelta(), reason[:200]
         self._unsaved.append(self._row)
         self._life = self._row = None
         await self._save()
+        return told
+
+    async def _begin_anew(self) -> None:
+        """Go on behind a gap when all that was withheld has come, late."""
+        if self._life and self._life.withheld_at is not None and not self._life.withholds:
+            await self.lost(CAME_LATE)
+            await self.opened()
+            self._head = self._socket_head
 
     async def _save(self) -> None:
         """Write what is new, or keep it for the next time."""

@@ -97,7 +97,9 @@ class Feed:
                 failures, why = 1 if time.monotonic() - began > STABLE_SECONDS else failures + 1, "broken"
                 self._report("down", str(cause))
             if not (isinstance(cause, DoubtedError) and cause.was_only_quiet):
-                await self._contact.lost(str(cause))
+                told = await self._contact.lost(str(cause))
+                if told is not None:
+                    self._silence.reach_back(told.timestamp(), datetime.now(UTC).timestamp())
             wait = reconnect_seconds(failures) * self._jitter.uniform(0.5, 1.0)
             metrics.WEBSOCKET_RECONNECTS.labels(why).inc()
             _log.warning("websocket_lost", reason=str(cause)[:200], retry_in_seconds=round(wait, 2))

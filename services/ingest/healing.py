@@ -10,8 +10,8 @@ import structlog
 from libs.common.domain.errors import Rejected
 from libs.common.observability import metrics
 from libs.common.upstream.chain import log_filter
-from libs.common.upstream.clob import chunks
 from libs.common.upstream.json_rpc import NodeBusyError, NodeRefusedError, RangeTooWideError
+from libs.common.upstream.parts import chunks
 from services.ingest.core.gaps import Gap
 from services.ingest.node import ATTEMPTS_PATIENT
 from services.ingest.subscriptions import WALLETS_PER_SUBSCRIPTION

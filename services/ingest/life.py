@@ -86,7 +86,7 @@ class Life:
         self._contact = ties.contact
         self._node = Node(connection, ties.bucket)
         self._subscriptions = Subscriptions(self._node)
-        self._reader = LogReader(self._node, ties.roster, ties.intake)
+        self._reader = LogReader(self._node, ties.roster, ties.intake, ties.contact)
         self._healer = Healer(self._node, self._reader, ties.intake, ties.settings.log_range_blocks)
 
     async def run(self) -> None:
@@ -97,6 +97,7 @@ class Life:
             await self._subscriptions.follow(self._roster.follows)
             await self._contact.opened()
             head = await self._node.head()
+            self._contact.begins_behind(head)
             self._ties.subscribed(self._size(), head)
             progress = Progress(head)
             tasks.create_task(self._catch_up(progress, head))
@@ -203,6 +204,8 @@ class Life:
         quiet market; a new socket costs a few calls and does not need the API to be there.
         """
         now = _seconds()
+        withheld = self._silence.withheld_since(now)
+        self._contact.withholds(None if withheld is None else datetime.fromtimestamp(withheld, UTC))
         doubt = self._silence.doubt(now) if self._subscriptions.wallets else None
         if doubt is None:
             return

@@ -35,13 +35,21 @@ class Blocks(Protocol):
         """Return a block's timestamp in epoch seconds; raises Unavailable, NodeBusyError or NodeRefusedError."""
 
 
+class Watch(Protocol):
+    """The part of the record of contact that learns which logs were pushed and which had to be fetched."""
+
+    def saw(self, place: tuple[str, int], block: int, event_time: datetime, *, fetched: bool) -> None:
+        """Note a log by its block's hash and its index in it."""
+
+
 class LogReader:
     """Decodes logs and passes those of followed wallets on."""
 
-    def __init__(self, node: Blocks, roster: Roster, intake: Logs) -> None:
+    def __init__(self, node: Blocks, roster: Roster, intake: Logs, watch: Watch) -> None:
         self._node = node
         self._roster = roster
         self._intake = intake
+        self._watch = watch
         self._removed: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     async def take(self, log: Any, *, healing: bool = False) -> None:
@@ -85,6 +93,8 @@ class LogReader:
             note_ignored(_METRICS, "log_time", error, log)
             return
         await self._intake.put(sighting)
+        if not fill.removed:
+            self._watch.saw(place, fill.block_number, sighting.event_time, fetched=healing)
 
     def _remember_removed(self, place: tuple[str, int]) -> None:
         self._removed[place] = None

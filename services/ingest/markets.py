@@ -22,12 +22,18 @@ WANTED_MAX: Final = 10_000
 REMEMBERED_MAX: Final = 50_000
 RETRY_SECONDS_FIRST: Final = 1.0
 RETRY_SECONDS_MAX: Final = 60.0
+RETRY_SECONDS_AWAY: Final = 4.0
+"""While Gamma does not answer it is asked again this soon; the gateway's breaker keeps that from being a burden."""
 LOOK_SECONDS: Final = 5.0
 NAMELESS_FIRST: Final = timedelta(days=7)
 """So far back the first look of a process goes for tokens that stayed unknown."""
 RECENT: Final = timedelta(hours=24)
 NAMELESS_OVERLAP: Final = timedelta(minutes=5)
 """After the first look only what was detected since the last one is looked through, with this much to spare."""
+ASKED: Final = "markets:asked"
+"""Checkpoint: {"at": iso}, when Gamma had last been asked, with an answer, for every market that is still unknown."""
+LEARNED: Final = "markets:learned"
+"""Checkpoint: {"at": iso}, when a token's market was last learned: pricing before that was without it."""
 
 _log = structlog.get_logger()
 
@@ -60,6 +66,9 @@ class Shelf(Protocol):
     async def stale(self, before: datetime, recent: datetime, limit: int) -> list[str]:
         """Return conditions to look up again."""
 
+    async def note(self, what: str, at: datetime) -> None:
+        """Remember when something of this name was last so."""
+
 
 @dataclass(slots=True)
 class _Wish:
@@ -67,6 +76,7 @@ class _Wish:
 
     due: float
     tries: int = 0
+    answered: bool = False
 
 
 class Markets:
@@ -144,6 +154,7 @@ class Markets:
         """Ask once for all that is due; what stays unknown is asked again later, less and less often."""
         tokens = self._due(self._tokens_wanted)
         conditions = self._due(self._conditions_wanted)
+        answered = False
         try:
             if tokens:
                 self._learn(await self._shelf.conditions_of(tokens))
@@ -156,10 +167,11 @@ class Markets:
                     self._remember_condition(known)
                 if unknown := [each for each in conditions if each not in self._conditions]:
                     await self._ask(self._gamma.markets_by_condition, unknown)
+            answered = True
         except (Unavailable, Rejected) as error:
             _log.warning("markets_not_read", tokens=len(tokens), conditions=len(conditions), error=str(error)[:300])
-        self._postpone(self._tokens_wanted, tokens, self._condition_of)
-        self._postpone(self._conditions_wanted, conditions, self._conditions)
+        self._postpone(self._tokens_wanted, tokens, self._condition_of, answered=answered)
+        self._postpone(self._conditions_wanted, conditions, self._conditions, answered=answered)
 
     async def refresh(self) -> int:
         """Look up again what is held or was traded lately, and what was missed before; return how many."""
@@ -171,6 +183,9 @@ class Markets:
             self._looked_at = now
         stale = await self._shelf.stale(now - self._refresh, now - RECENT, REFRESHED_MAX)
         await self._ask(self._gamma.markets_by_condition, stale)
+        wishes = [*self._tokens_wanted.values(), *self._conditions_wanted.values()]
+        if wishes and self._looked_at == now and all(wish.answered for wish in wishes):
+            await self._shelf.note(ASKED, now)
         return len(stale)
 
     async def run_refresh(self, progress: Callable[[], None]) -> None:
@@ -204,6 +219,8 @@ class Markets:
             kept = list(markets)
         except SQLAlchemyError:
             kept = await self._keep_one_by_one(markets, now)
+        if any(outcome.asset_id not in self._condition_of for market in kept for outcome in market.outcomes):
+            await self._shelf.note(LEARNED, now)
         for market in kept:
             self._remember_condition(market.condition_id)
             self._learn({outcome.asset_id: market.condition_id for outcome in market.outcomes})
@@ -224,13 +241,17 @@ class Markets:
         now = self._clock()
         return [name for name, wish in wanted.items() if wish.due <= now][:LOOKUPS_MAX]
 
-    def _postpone(self, wanted: dict[str, _Wish], asked: Iterable[str], known: Container[str]) -> None:
+    def _postpone(
+        self, wanted: dict[str, _Wish], asked: Iterable[str], known: Container[str], *, answered: bool
+    ) -> None:
+        most = RETRY_SECONDS_MAX if answered else RETRY_SECONDS_AWAY
         for name in asked:
             if name in known:
                 wanted.pop(name, None)
             elif wish := wanted.get(name):
-                wish.tries += 1
-                wish.due = self._clock() + min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2 ** min(wish.tries - 1, 10))
+                wish.tries = wish.tries + 1 if answered == wish.answered else 1
+                wish.answered = wish.answered or answered
+                wish.due = self._clock() + min(most, RETRY_SECONDS_FIRST * 2 ** min(wish.tries - 1, 10))
 
     def _learn(self, conditions: dict[str, str]) -> None:
         self._condition_of.update(conditions)

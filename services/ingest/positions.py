@@ -1,8 +1,9 @@
 """Openings and re-syncs: what followed wallets held at their follow, and what conversions made of it.
 
-Positions are read once a follow. Rows of tokens that were left alone since are booked at once; the others wait until
-activity is complete up to the reading: positions and activity are served with seconds of lag, so a listing counts that
-was asked for a while after the reading. Killed anywhere in between, another reading does the same.
+Positions are read once a follow, and kept before anything is made of them: killed anywhere, the next process goes on
+from the same rows. Rows of tokens that were left alone since are booked at once; the others wait until activity is
+complete up to the reading: positions and activity are served with seconds of lag, so a listing counts that was asked
+for a while after the reading.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from libs.common.messages import EventDetected
 from libs.common.observability import metrics
 from libs.common.upstream.data_api import PositionListing, PositionRow
 from services.ingest.core.positions import READINGS_MAX, Held, Owner, Sync
+from services.ingest.core.readings import Reading
 from services.ingest.store.positions import Due
 
 LOOK_SECONDS: Final = 1.0
@@ -65,8 +67,14 @@ class Shelf(Protocol):
     async def due(self, settled: datetime) -> list[Due]:
         """Return wallets that need one."""
 
+    async def reading(self, owner: Owner) -> Reading | None:
+        """Return what was read for this follow so far."""
+
+    async def keep_reading(self, owner: Owner, reading: Reading) -> Reading:
+        """Keep a reading; returns what counts."""
+
     async def record_openings(
-        self, owner: Owner, held: Mapping[str, Held], *, read_at: datetime, readings: int, complete: bool, now: datetime
+        self, owner: Owner, held: Mapping[str, Held], reading: Reading, *, complete: bool, last: bool, now: datetime
     ) -> tuple[list[Sync], list[str]]:
         """Record openings; return them and the tokens that are not clear yet."""
 
@@ -164,41 +172,46 @@ class Positions:
 
     async def open(self, due: Due) -> None:
         """Record a wallet's openings; raises Unavailable, or Rejected when it is no longer followed."""
-        owner, readings, wanted = due.owner, 0, None
+        owner = due.owner
+        reading = await self._shelf.reading(owner)
+        if reading is None:
+            reading = await self._shelf.keep_reading(owner, await self._look(due))
         while True:
-            read_at = self._now()
-            held, unreadable = await self._read(due)
-            readings += 1
-            if wanted is not None:  # what was not held at the first reading came by what is booked
-                held = {asset: row for asset, row in held.items() if asset in wanted}
             # What nothing happened to since the follow needs no activity to be told.
-            still = {asset: row for asset, row in held.items() if row.as_of < owner.followed_at}
+            still = reading.still()
             made, unclear = await self._shelf.record_openings(
-                owner, still, read_at=read_at, readings=readings, complete=False, now=self._now()
+                owner, still, reading, complete=False, last=False, now=self._now()
             )
             self._tell(made)
-            left = {asset: row for asset, row in held.items() if asset not in still or asset in unclear}
-            await self._complete_activity(due, owner.followed_at)
-            finished = unreadable == 0 or readings >= READINGS_MAX
+            left = {asset: reading.held[asset] for asset in reading.pending if asset not in still or asset in unclear}
+            await self._complete_activity(due, owner.followed_at, asked_at=reading.read_at)
+            finished = reading.unreadable == 0 or reading.number >= READINGS_MAX
             made, unclear = await self._shelf.record_openings(
-                owner, left, read_at=read_at, readings=readings, complete=finished, now=self._now()
+                owner, left, reading, complete=True, last=finished, now=self._now()
             )
             self._tell(made)
             if finished and not unclear:
-                _log.info("wallet_opened", wallet=owner.wallet, rows=len(held), unreadable=unreadable)
+                rows, unreadable = len(reading.held), reading.unreadable
+                _log.info("wallet_opened", wallet=owner.wallet, rows=rows, unreadable=unreadable)
                 return
-            _log.warning("opening_unclear", wallet=owner.wallet, tokens=unclear[:10], unreadable=unreadable)
-            wanted = None if unreadable else set(unclear)
+            _log.warning("opening_unclear", wallet=owner.wallet, tokens=unclear[:10], unreadable=reading.unreadable)
+            further = reading.again(unclear, await self._look(due))
+            reading = await self._shelf.keep_reading(owner, further)
 
     async def adjust(self, due: Due) -> None:
         """Re-sync a wallet after its conversions; raises Unavailable, or Rejected when it is no longer followed."""
         # Those old enough that the positions must show them.
         until = self._now() - timedelta(seconds=self._settle)
         held, unreadable = await self._read(due)
+        read_at = self._now()
         if unreadable:
             _log.warning("positions_unreadable", wallet=due.owner.wallet, rows=unreadable)
-        await self._complete_activity(due, due.converted_at or due.owner.followed_at)
+        await self._complete_activity(due, due.converted_at or due.owner.followed_at, asked_at=read_at)
         self._tell(await self._shelf.record_adjustments(due.owner, held, until=until, now=self._now()))
+
+    async def _look(self, due: Due) -> Reading:
+        held, unreadable = await self._read(due)
+        return Reading(due.owner.followed_at, self._now(), 1, unreadable, held, sorted(held))
 
     async def _read(self, due: Due) -> tuple[dict[str, Held], int]:
         async with self._reading:
@@ -206,12 +219,12 @@ class Positions:
         metrics.POSITION_READINGS.labels("complete" if not listing.unreadable else "unreadable").inc()
         return held_of(listing.rows), listing.unreadable
 
-    async def _complete_activity(self, due: Due, since: datetime) -> None:
-        """Return when activity is complete from `since` to what was read before the call; an outage is waited out.
+    async def _complete_activity(self, due: Due, since: datetime, *, asked_at: datetime) -> None:
+        """Return when activity is complete from `since` to what was read at `asked_at`; an outage is waited out.
 
         Raises Rejected when the wallet is no longer followed.
         """
-        await self._sleep(self._settle)
+        await self._sleep(max(0.0, self._settle - (self._now() - asked_at).total_seconds()))
         while True:
             reach = int((self._now() - since).total_seconds()) + REACH_MARGIN_SECONDS
             try:

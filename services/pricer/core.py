@@ -1,10 +1,14 @@
 """Which mark an asset gets, and which conditions to ask about: pure."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from libs.common.domain.kinds import MarkSource
+
+STALE_SECONDS: Final = 120
+"""A mark is taken every 30 s; one that was not for this long is stale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +77,39 @@ def due_at_once(held: Iterable[Held], redeemed: Collection[str], now: datetime) 
         return asset.condition_id in redeemed or asset.closed or past_end
 
     return {asset.condition_id for asset in held if asset.condition_id and asset.payout_micros is None and over(asset)}
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How old the marks of held, unresolved assets are. `oldest_seconds` is None where none has a mark."""
+
+    assets: int
+    missing: int
+    stale: int
+    oldest_seconds: float | None
+    overdue: int
+    """Held conditions that have a reason to be over and no final payouts."""
+
+
+def freshness(
+    held: Iterable[Held], taken: Mapping[str, datetime], overdue: Collection[str], now: datetime
+) -> Freshness:
+    """Return how old marks are, `taken` being when each asset was last given one; missing ones are stale, too."""
+    open_assets = {asset.asset_id for asset in held if asset.payout_micros is None}
+    ages = [(now - taken[asset]).total_seconds() for asset in open_assets if asset in taken]
+    missing = len(open_assets) - len(ages)
+    return Freshness(
+        assets=len(open_assets),
+        missing=missing,
+        stale=missing + sum(age > STALE_SECONDS for age in ages),
+        oldest_seconds=max(ages, default=None),
+        overdue=len(overdue),
+    )
+
+
+def misfit(condition_id: str, payouts: Sequence[int], outcome_indexes: Collection[int]) -> str | None:
+    """Say why payouts cannot be those of a condition with these outcomes; None where they can."""
+    expected = max(outcome_indexes, default=-1) + 1
+    if not expected or expected == len(payouts):
+        return None
+    return f"condition {condition_id}: expected payouts of {expected} outcomes, got {len(payouts)}"

@@ -1,7 +1,7 @@
 """The pricer's rounds: mark what is held, ask how held markets ended, and notice what cannot wait."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -10,13 +10,28 @@ import structlog
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.market import Resolution
 from libs.common.messages import MarketResolved, MarkUpdated
-from services.pricer.core import Held, Mark, choose_marks, conditions_to_ask, due_at_once, worth_writing
+from services.pricer.core import (
+    Freshness,
+    Held,
+    Mark,
+    choose_marks,
+    conditions_to_ask,
+    due_at_once,
+    freshness,
+    worth_writing,
+)
 from services.pricer.settings import Settings
-from services.pricer.store import PriceStore
+from services.pricer.store import PriceStore, contradictions
 
 OVERDUE_SECONDS: Final = 10
 """A market that has a reason to be over is asked about this often."""
 REDEEM_REACH: Final = timedelta(minutes=5)
+URGENT: Final = timedelta(minutes=10)
+"""After this long with a reason to be over, a market is asked about like every other."""
+RECHECK_SECONDS: Final = 600
+RECHECK_REACH: Final = timedelta(days=2)
+"""Payouts that became final within this are asked for again: nothing is settled twice, but somebody should know."""
+UNMARKED_MAX: Final = 500
 
 _log = structlog.get_logger()
 
@@ -50,7 +65,9 @@ class Rounds:
         publish_resolved: Callable[[Sequence[MarketResolved]], Awaitable[None]],
         settings: Settings,
         now: Callable[[], datetime],
+        report: Callable[[Freshness, Mapping[str, str]], None] = lambda _freshness, _refused: None,
     ) -> None:
+        """Tell `report` after each look how old marks are, and why payouts that were told are refused, by condition."""
         self._store = store
         self._prices = prices
         self._outcomes = outcomes
@@ -62,6 +79,11 @@ class Rounds:
         self._asked: dict[str, datetime] = {}
         self._marked_at: datetime | None = None
         self._resolved_at: datetime | None = None
+        self._report = report
+        self._taken: dict[str, datetime] = {}
+        self._overdue_since: dict[str, datetime] = {}
+        self._refused: dict[str, str] = {}
+        self._rechecked_at: datetime | None = None
 
     async def run(self, stop: asyncio.Event, progress: Callable[[], None]) -> None:
         """Look every `look_seconds` until `stop`; an outage only delays."""
@@ -83,20 +105,26 @@ class Rounds:
         """Do what is due now. Marks and resolutions come from different hosts: one's outage never stops the other."""
         now = self._now()
         held = await self._store.held()
-        outages = []
-        for part in (self._marking, self._resolving):
+        overdue = due_at_once(held, (), now)
+        self._overdue_since = {condition: self._overdue_since.get(condition, now) for condition in overdue}
+        troubles: list[Unavailable | Rejected] = []
+        for part in (self._marking, self._resolving, self._rechecking):
             try:
                 await part(held, now)
-            except Unavailable as error:
-                outages.append(error)
-        if outages:
-            raise outages[0]
+            except (Unavailable, Rejected) as error:
+                troubles.append(error)
+        self._report(freshness(held, self._taken, overdue, self._now()), self._refused)
+        if troubles:
+            raise troubles[0]
 
     async def _marking(self, held: Sequence[Held], now: datetime) -> None:
-        """Mark everything when that is due, else only what is held for the first time."""
+        """Mark everything, what skips would hold too, when that is due; else only what is held for the first time."""
         if _due(self._marked_at, now, self._settings.mark_seconds):
-            await self._mark(held)
-            await self._store.remember("marking", {"completed_at": now.isoformat(), "assets": len(held)})
+            without = await self._mark([*held, *await self._imagined_beside(held)])
+            unmarked = [asset.asset_id for asset in held if asset.asset_id in without][:UNMARKED_MAX]
+            marking = {"completed_at": now.isoformat(), "assets": len(held), "unmarked": unmarked}
+            await self._store.remember("marking", marking)
+            self._taken = {asset.asset_id: at for asset in held if (at := self._taken.get(asset.asset_id))}
             self._marked_at = now
             self._marked = {asset.asset_id for asset in held}
         elif first_held := [asset for asset in held if asset.asset_id not in self._marked]:
@@ -107,26 +135,58 @@ class Rounds:
         """Ask about every unresolved condition when that is due, else only about those with a reason to be over."""
         if _due(self._resolved_at, now, self._settings.resolution_seconds):
             conditions = conditions_to_ask(held)
-            await self._resolve(conditions)
+            imagined = due_at_once(await self._imagined_beside(held), (), now)
+            await self._resolve(conditions | imagined)
             await self._store.remember("resolutions", {"completed_at": now.isoformat(), "conditions": len(conditions)})
             self._resolved_at = now
         else:
             redeemed = await self._store.redeemed_since(now - REDEEM_REACH)
-            overdue = due_at_once(held, redeemed, now)
-            await self._resolve({c for c in overdue if _due(self._asked.get(c), now, OVERDUE_SECONDS)})
+            urgent = {c for c in due_at_once(held, redeemed, now) if c in redeemed or self._is_urgent(c, now)}
+            await self._resolve({c for c in urgent if _due(self._asked.get(c), now, OVERDUE_SECONDS)})
 
-    async def _mark(self, held: Sequence[Held]) -> None:
+    async def _imagined_beside(self, held: Sequence[Held]) -> list[Held]:
+        """Return what nobody holds and a skip would have traded; its market is asked about once it may be over."""
+        known = {asset.asset_id for asset in held}
+        return [asset for asset in await self._store.imagined() if asset.asset_id not in known]
+
+    def _is_urgent(self, condition: str, now: datetime) -> bool:
+        return now - self._overdue_since.get(condition, now) < URGENT
+
+    async def _rechecking(self, held: Sequence[Held], now: datetime) -> None:
+        """Ask again for payouts that became final lately; what was settled stays, but a contradiction is told."""
+        if not _due(self._rechecked_at, now, RECHECK_SECONDS):
+            return
+        just_now = now - timedelta(seconds=RECHECK_SECONDS)
+        settled = await self._store.resolved_between(now - RECHECK_REACH, just_now)
+        found = await self._outcomes.resolutions(sorted(settled)) if settled else {}
+        kept = {condition: (payouts, None) for condition, payouts in settled.items()}
+        awaited = conditions_to_ask(held)
+        self._refused = {c: reason for c, reason in self._refused.items() if c in awaited}
+        self._refuse(contradictions(kept, found))
+        self._rechecked_at = now
+
+    def _refuse(self, refused: Mapping[str, str]) -> None:
+        for reason in refused.values():
+            _log.error("resolution_refused", reason=reason)
+        self._refused |= refused
+
+    async def _mark(self, held: Sequence[Held]) -> set[str]:
+        """Mark what has a price; returns what has none and keeps its last mark."""
+        latest = await self._store.latest([asset.asset_id for asset in held])
+        self._taken = {asset_id: mark.at for asset_id, mark in latest.items()} | self._taken
         wanted = [asset.asset_id for asset in held if asset.payout_micros is None]
         midpoints = await self._prices.midpoints(wanted) if wanted else {}
         without = [asset_id for asset_id in wanted if asset_id not in midpoints]
         last_trades = await self._prices.last_trades(without) if without else {}
-        latest = await self._store.latest([asset.asset_id for asset in held])
         marks = choose_marks(held, midpoints, last_trades, self._now())
         changed = worth_writing(marks, latest, timedelta(seconds=self._settings.unchanged_seconds))
         await self._store.add_marks(changed)
         await self._announce(changed)
-        if len(marks) < len(held):
-            _log.warning("assets_unmarkable", assets=len(held) - len(marks))
+        self._taken |= {mark.asset_id: mark.at for mark in marks}
+        unmarked = {asset.asset_id for asset in held} - {mark.asset_id for mark in marks}
+        if unmarked:
+            _log.warning("assets_unmarkable", assets=len(unmarked))
+        return unmarked
 
     async def _resolve(self, conditions: set[str]) -> None:
         if not conditions:
@@ -135,21 +195,23 @@ class Rounds:
         found = await self._outcomes.resolutions(sorted(conditions))
         self._asked = {c: at for c, at in self._asked.items() if not _due(at, now, OVERDUE_SECONDS)}
         self._asked |= dict.fromkeys(conditions, now)
-        marks = await self._store.add_resolutions(found.values(), now)
-        if found:
+        kept = await self._store.add_resolutions(found.values(), self._now())
+        self._refused = {c: reason for c, reason in self._refused.items() if c not in kept.payouts}
+        self._refuse(kept.refused)
+        if kept.payouts:
             await self._publish_resolved(
                 [
                     MarketResolved(
-                        condition_id=resolution.condition_id,
-                        payouts_micros=resolution.payouts_micros,
-                        occurred_at=resolution.resolved_at or now,
+                        condition_id=condition,
+                        payouts_micros=payouts,
+                        occurred_at=resolved_at or now,
                         observed_at=now,
                     )
-                    for resolution in found.values()
+                    for condition, (payouts, resolved_at) in kept.payouts.items()
                 ]
             )
-            await self._announce(marks)
-            _log.info("markets_resolved", conditions=sorted(found))
+            await self._announce(kept.marks)
+            _log.info("markets_resolved", conditions=sorted(kept.payouts))
 
     async def _announce(self, marks: Sequence[Mark]) -> None:
         if marks:

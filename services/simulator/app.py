@@ -12,12 +12,18 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from libs.common.bus.limiter import RedisTokenBucket
-from libs.common.bus.streams import ATTEMPTS_DECIDED, CONFIG_CHANGED, CONTROL_CHANGED, GROUPS_CLOSED
+from libs.common.bus.streams import (
+    ATTEMPTS_DECIDED,
+    CONFIG_CHANGED,
+    CONFIG_TEST_REQUESTED,
+    CONTROL_CHANGED,
+    GROUPS_CLOSED,
+)
 from libs.common.db.engine import is_outage
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import Scope
 from libs.common.frame import Frame, opened_frame
-from libs.common.messages import AttemptDecided, GroupClosed
+from libs.common.messages import AttemptDecided, ConfigTestRequested, GroupClosed
 from libs.common.observability.metrics import LIMITER_FALLBACK, UpstreamMetrics
 from libs.common.upstream.clob import ClobClient
 from libs.common.upstream.gateway import Gateway, Patience
@@ -26,13 +32,21 @@ from services.simulator.books import BookDesk
 from services.simulator.core.facts import Group
 from services.simulator.core.rules import Rules
 from services.simulator.deciding import Decider
-from services.simulator.handlers import on_config_changed, on_control_changed, on_groups_closed
+from services.simulator.handlers import (
+    on_config_changed,
+    on_config_test_requested,
+    on_control_changed,
+    on_groups_closed,
+)
+from services.simulator.retention import Retention
 from services.simulator.scheduler import FAILURES_MAX, Scheduler
 from services.simulator.settings import Settings
 from services.simulator.store.books import BookStore
+from services.simulator.store.config_tests import RunStore
 from services.simulator.store.configs import ConfigStore, CurrentRules
 from services.simulator.store.groups import GroupStore
 from services.simulator.store.session import BEGINNING
+from services.simulator.testing import Workers
 
 SERVICE: Final = "simulator"
 CONSUMERS: Final = {Scope.EXEC_USER: "simulator-user", Scope.EXEC_GLOBAL: "simulator-global"}
@@ -84,6 +98,8 @@ class _Simulator:
         self._groups = GroupStore(self._engine, self._scope, self._consumer)
         self._rules = CurrentRules({})
         self._config_changed = asyncio.Event()
+        self._config_fault: str | None = None
+        self._workers = Workers(self._engine, settings.database_url.get_secret_value())
         self._announcer = Announcer(self._scope, self._publish)
         self._books = BookStore(self._engine, settings.instance)
         self._desk = BookDesk(
@@ -127,6 +143,8 @@ class _Simulator:
         bus.consume(GROUPS_CLOSED, consumer, handle, batch_max=500, rest_seconds=REST_SECONDS)
         bus.consume(CONFIG_CHANGED, consumer, on_config_changed(self._config_changed.set))
         bus.consume(CONTROL_CHANGED, consumer, on_control_changed(self._scheduler.look))
+        if consumer in CONFIG_TEST_REQUESTED.groups:
+            bus.consume(CONFIG_TEST_REQUESTED, consumer, on_config_test_requested(self._workers.wake))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take up what former lives left, then listen and decide until `stop`."""
@@ -137,9 +155,13 @@ class _Simulator:
             ]
             try:
                 await _until_up(self._merge, stop)
+                background.append(tasks.create_task(self._watch_config()))
                 await _until_up(self._take_up, stop)
                 await self._bus.start()
-                background += [tasks.create_task(self._watch_config()), tasks.create_task(self._sweep())]
+                background.append(tasks.create_task(self._sweep()))
+                if self._consumer in CONFIG_TEST_REQUESTED.groups:
+                    background += [tasks.create_task(self._workers.run()), tasks.create_task(self._sweep_tests())]
+                background += [tasks.create_task(Retention(self._books, _now).run())]
                 await self._scheduler.run(stop, lambda: self._health.progress("scheduler"))
             finally:
                 await self._bus.stop()
@@ -176,8 +198,11 @@ class _Simulator:
             if written := await self._configs.merge():
                 _log.info("config_merged", versions=written)
             self._health.set_fault("config", None)
+            self._config_fault = None
         except Rejected as error:
-            _log.error("config_rejected", error=str(error))
+            if str(error) != self._config_fault:
+                _log.error("config_rejected", error=str(error))
+            self._config_fault = str(error)
             self._health.set_fault("config", str(error)[:300])
         self._rules = await self._configs.current()
 
@@ -203,6 +228,18 @@ class _Simulator:
             await asyncio.sleep(self._settings.sweep_seconds)
             await _unless_away(self._announcer.flush())
             await _unless_away(self._bus.sweep(GROUPS_CLOSED, self._consumer, rows))
+
+    async def _sweep_tests(self) -> None:
+        """Refill the stream with tests of a configuration that nobody works on; forever."""
+        runs = RunStore(self._engine, self._settings.instance)
+
+        async def rows(limit: int) -> list[ConfigTestRequested]:
+            found = await runs.unheard(_now() - SWEEP_OLDER_THAN, limit)
+            return [ConfigTestRequested(run_id=run, occurred_at=at, observed_at=at) for run, at in found]
+
+        while True:
+            await asyncio.sleep(self._settings.sweep_seconds)
+            await _unless_away(self._bus.sweep(CONFIG_TEST_REQUESTED, self._consumer, rows))
 
 
 def _now() -> datetime:

@@ -32,6 +32,8 @@ CALL_SECONDS_MIN: Final = 0.03
 """Groups that fall due within this time of a call share the next one."""
 LOOK_SECONDS: Final = 0.25
 """How often to look for books that another process fetches, should its announcement be lost."""
+GATHER_SECONDS: Final = 0.1
+"""How long claims wait for each other, long before any of their groups is due."""
 CLAIM_SECONDS: Final = 1.0
 """How often to try to take over a claim."""
 RETRY_SECONDS: Final = 0.2
@@ -62,8 +64,8 @@ class BookRows(Protocol):
     async def save(self, groups: Mapping[UUID, Book], fetched_at: datetime) -> None:
         """Keep the book of each group."""
 
-    async def give_up(self, group_ids: Sequence[UUID], error: str) -> None:
-        """Say that these groups must be decided without a book."""
+    async def give_up(self, group_ids: Sequence[UUID], error: str) -> set[UUID]:
+        """Say that these groups must be decided without a book; return those that were still ours to give up."""
 
 
 @dataclass(slots=True)
@@ -112,7 +114,7 @@ class BookDesk:
         for each in coming:
             if each.group.id not in self._wishes:
                 due = clock + max(0.0, (each.due - now).total_seconds())
-                claim_at = clock if self._stands_back is None else due + self._stands_back
+                claim_at = min(due, clock + GATHER_SECONDS) if self._stands_back is None else due + self._stands_back
                 self._wishes[each.group.id] = Wish(each.group, claim_at, due, due + LOOK_SECONDS, due + self._patience)
         if coming:
             self._wake.set()
@@ -174,9 +176,10 @@ class BookDesk:
             self._wake.set()
 
     async def _claim(self, now: float) -> None:
-        unclaimed = [wish for wish in self._wishes.values() if not wish.is_ours and wish.claim_at <= now]
-        if not unclaimed:
+        others = [wish for wish in self._wishes.values() if not wish.is_ours]
+        if all(wish.claim_at > now for wish in others):
             return
+        unclaimed = [wish for wish in others if wish.claim_at <= now + GATHER_SECONDS]
         ours = await self._rows.claim([wish.group for wish in unclaimed])
         for wish in unclaimed:
             wish.claim_at = now + CLAIM_SECONDS
@@ -220,10 +223,13 @@ class BookDesk:
         for wish in hopeless:
             by_error.setdefault(wish.error, []).append(wish.group.id)
         for error, group_ids in by_error.items():
-            await self._rows.give_up(group_ids, error)
-            _log.warning("books_unavailable", groups=len(group_ids), error=error)
-            BOOKS_FETCHED.labels(outcome="given_up").inc(len(group_ids))
-            self._finish(group_ids)
+            given_up = await self._rows.give_up(group_ids, error)
+            _log.warning("books_unavailable", groups=len(given_up), error=error)
+            BOOKS_FETCHED.labels(outcome="given_up").inc(len(given_up))
+            self._finish(given_up)
+            for group_id in set(group_ids) - given_up:  # we stood still, and another took the claim over
+                if lost := self._wishes.get(group_id):
+                    lost.is_ours, lost.look_at, lost.claim_at = False, now, now + CLAIM_SECONDS
 
     def _finish(self, group_ids: Iterable[UUID]) -> None:
         done = [group_id for group_id in group_ids if self._wishes.pop(group_id, None) is not None]

@@ -17,7 +17,8 @@ from services.simulator.core.rules import Rules
 from services.simulator.records import attempt_row, fill_rows, portfolio_row
 from services.simulator.store.books import BookStore
 from services.simulator.store.configs import ConfigStore
-from services.simulator.store.driver import driver_transaction
+from services.simulator.store.driver import LOCK_NOT_AVAILABLE, driver_transaction
+from services.simulator.store.holders import end_stuck_holders
 from services.simulator.store.rows import BookKey, Candidate, LockedPortfolio, Switches
 from services.simulator.store.session import DecisionSession
 from services.simulator.turns import Chunk, Facts, Turn, decide_one, low_water, take_turn
@@ -49,7 +50,17 @@ class Decider:
         """Decide what is due in the portfolios of `wanted`, at most `limit` groups each, and commit it.
 
         `wanted` names, by portfolio, the groups this process waits for; older ones that nobody decided come first.
+        Where a lock cannot be had because its holder stands still, the holder is ended and the lock asked for again.
         """
+        try:
+            return await self._run(wanted, limit)
+        except Exception as error:
+            is_locked = getattr(error, "sqlstate", None) == LOCK_NOT_AVAILABLE
+            if not is_locked or not await end_stuck_holders(self._engine):
+                raise
+        return await self._run(wanted, limit)
+
+    async def _run(self, wanted: Mapping[UUID, Sequence[Group]], limit: int) -> Chunk:
         chunk = Chunk()
         async with driver_transaction(self._engine) as connection:
             session = DecisionSession(connection, self._scope, self._consumer)
@@ -134,7 +145,8 @@ class Decider:
         facts: Facts,
         chunk: Chunk,
     ) -> None:
-        states, starts = await session.states(portfolios, facts.market, facts.switches, facts.decided_at)
+        users = {candidate.group.user_id for turn in turns.values() for candidate, _ in turn.ready}
+        states, starts = await session.states(portfolios, facts.market, facts.switches, users, facts.decided_at)
         keys = [
             (portfolio, candidate.group.asset_id or "", candidate.book_hash)
             for portfolio, turn in turns.items()

@@ -5,7 +5,7 @@ from typing import Protocol
 from uuid import UUID
 
 from libs.common.domain.errors import Rejected
-from libs.common.messages import ConfigChanged, ControlChanged, GroupClosed
+from libs.common.messages import ConfigChanged, ConfigTestRequested, ControlChanged, GroupClosed
 from services.simulator.core.facts import Group
 from services.simulator.store.rows import Candidate
 
@@ -49,5 +49,14 @@ def on_control_changed(look: Callable[[], None]) -> Callable[[Sequence[ControlCh
 
     async def handle(_batch: Sequence[ControlChanged]) -> None:
         look()
+
+    return handle
+
+
+def on_config_test_requested(wake: Callable[[], None]) -> Callable[[Sequence[ConfigTestRequested]], Awaitable[None]]:
+    """Return the handler that has a worker look for tests that wait; the rows say which."""
+
+    async def handle(_batch: Sequence[ConfigTestRequested]) -> None:
+        wake()
 
     return handle

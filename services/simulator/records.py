@@ -14,6 +14,7 @@ from services.simulator.core.outcome import Outcome, check_document
 from services.simulator.core.portfolio import PortfolioState
 
 INPUTS_VERSION: Final = 1
+"""Raised by every release that stores other inputs or makes other decisions of the same (ADR 0018)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ def portfolio_row(state: PortfolioState, decided_through: datetime | None) -> di
         "decided_through": decided_through,
         "peak_equity_micros": state.peak_equity_micros,
         "drawdown_tripped": state.drawdown_tripped,
+        "drawdown_reset_at": state.drawdown_reset_at,
         "last_first_detect_time": order[0] if order else None,
         "last_first_event_time": order[1] if order else None,
         "last_first_ordinal": order[2] if order else None,

@@ -33,6 +33,8 @@ from services.simulator.turns import Chunk
 
 FAILURES_MAX: Final = 3
 """Retries of a decision that raises, before its group is given up."""
+UNHEARD_OF: Final = 8
+"""Groups read beyond those that are due here: older ones that only others heard of, and the next to come."""
 IDLE_SECONDS: Final = 1.0
 """Longest sleep, so that health shows a living loop."""
 GIVEN_UP_IN_A_ROW_MAX: Final = 10
@@ -157,7 +159,8 @@ class Scheduler:
             portfolio: [waiting.group for waiting in self._schedule.waiting_in(lane, started, limit)]
             for portfolio, lane in names.items()
         }
-        chunk = await self._decider.run(wanted, limit)
+        most = max((len(groups) for groups in wanted.values()), default=0)
+        chunk = await self._decider.run(wanted, min(limit, most + UNHEARD_OF))
         now = self._now()
         self._schedule.remove([decided.group.id for decided in chunk.decided])
         self._schedule.remove([candidate.group.id for candidate in chunk.known])

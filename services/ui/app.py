@@ -4,18 +4,19 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
+from uuid import UUID
 
 import structlog
 import uvicorn
 
 from libs.common.bus import Bus
-from libs.common.bus.streams import CONTROL_CHANGED
+from libs.common.bus.streams import CONFIG_CHANGED, CONFIG_TEST_REQUESTED, CONTROL_CHANGED, Stream
 from libs.common.db.checkpoints import beat
 from libs.common.db.dead_letters import PostgresDeadLetters
 from libs.common.db.engine import make_engine
 from libs.common.domain.errors import Unavailable
-from libs.common.messages import ControlChanged
+from libs.common.messages import ConfigChanged, ConfigTestRequested, ControlChanged, Message
 from libs.common.observability.health import Health
 from libs.common.observability.http import serve_http
 from services.ui.queries.board import Board
@@ -31,6 +32,8 @@ CONNECTIONS_MAX: Final = 200
 FIGURES_SECONDS_MAX: Final = 60.0
 """How old the figures may be before this process calls itself degraded."""
 
+M = TypeVar("M", bound=Message)
+
 _log = structlog.get_logger()
 
 
@@ -43,6 +46,36 @@ class Server(uvicorn.Server):
         yield
 
 
+class _News:
+    """Tells the simulators of intents. They look at the rows anyway, so a bus that is away costs seconds at most."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def control_changed(self, key: str) -> None:
+        """Say that a switch was turned; decisions read it in their own transaction."""
+        now = datetime.now(UTC)
+        await self._tell(CONTROL_CHANGED, ControlChanged(key=key, occurred_at=now, observed_at=now))
+
+    async def config_changed(self, user: UUID | None) -> None:
+        """Have a configuration merged at once."""
+        now, scope = datetime.now(UTC), "GLOBAL" if user is None else "USER"
+        values = {"scope": scope, "user_id": user, "occurred_at": now, "observed_at": now}
+        await self._tell(CONFIG_CHANGED, ConfigChanged.model_validate(values))
+
+    async def test_requested(self, run_id: UUID) -> None:
+        """Have the test of a configuration begun at once."""
+        now = datetime.now(UTC)
+        await self._tell(CONFIG_TEST_REQUESTED, ConfigTestRequested(run_id=run_id, occurred_at=now, observed_at=now))
+
+    async def _tell(self, stream: Stream[M], message: M) -> None:
+        try:
+            async with asyncio.timeout(ANNOUNCE_SECONDS):
+                await self._bus.publish(stream, [message])
+        except (Unavailable, TimeoutError) as error:
+            _log.warning("announcement_skipped", stream=stream.name, error=str(error)[:200])
+
+
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the dashboard until `stop`."""
     redis_url = settings.redis_url.get_secret_value()
@@ -52,14 +85,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     door = serve_http(health, settings.http_port)
     bus = Bus(redis_url, service=SERVICE, instance=settings.instance, dead_letters=PostgresDeadLetters(engine))
 
-    async def announce(key: str) -> None:
-        """Wake the simulators; they read the switch with every decision, so a bus that is away costs nothing."""
-        now = datetime.now(UTC)
-        try:
-            async with asyncio.timeout(ANNOUNCE_SECONDS):
-                await bus.publish(CONTROL_CHANGED, [ControlChanged(key=key, occurred_at=now, observed_at=now)])
-        except (Unavailable, TimeoutError) as error:
-            _log.warning("announcement_skipped", key=key, error=str(error)[:200])
+    news = _News(bus)
 
     def report(error: str | None) -> None:
         """Say how reading went."""
@@ -69,7 +95,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
     board = Board(engine, redis_url)
     config = uvicorn.Config(
-        web(settings, engine, board, announce),
+        web(settings, engine, board, news.control_changed, news.config_changed, news.test_requested),
         host=settings.host,
         port=settings.port,
         log_config=None,

@@ -4,6 +4,7 @@ import gzip
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final
+from uuid import UUID
 
 import nicegui
 from fastapi import FastAPI
@@ -15,7 +16,7 @@ from nicegui.elements.echart import EChart  # noqa: F401  registers its module
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.ui.api import control, coverage, docs, gap, health
+from services.ui.api import blacklist, config, config_test, control, coverage, docs, gap, health, skips, users
 from services.ui.api import overview as overview_api
 from services.ui.auth import Sessions
 from services.ui.gate import Gate
@@ -90,6 +91,8 @@ def rest(
     engine: AsyncEngine,
     board: Board,
     announce: Callable[[str], Awaitable[None]],
+    announce_config: config.Announce | None = None,
+    wake_tests: config_test.WakeTests | None = None,
 ) -> FastAPI:
     """Return login and the API, without pages and without the gate."""
     app = FastAPI(title="Shadowbook", version="1", docs_url=None, redoc_url=None, openapi_url=None)
@@ -98,15 +101,31 @@ def rest(
         app.include_router(routes, prefix="/api")
     app.include_router(coverage.router(engine), prefix="/api")
     app.include_router(gap.router(engine), prefix="/api")
+    tell = announce_config or _tell_nobody
+    for routes in (config.router(engine, tell), blacklist.router(engine, tell), users.router(engine, board, announce)):
+        app.include_router(routes, prefix="/api")
+    app.include_router(skips.router(engine), prefix="/api")
+    app.include_router(config_test.router(engine, wake_tests), prefix="/api")
     app.include_router(docs.router(), prefix="/api")
     errors.install(app)
     return app
 
 
-def web(settings: Settings, engine: AsyncEngine, board: Board, announce: Callable[[str], Awaitable[None]]) -> ASGIApp:
+async def _tell_nobody(_user: UUID | None) -> None:
+    """Leave it to the simulators to look."""
+
+
+def web(
+    settings: Settings,
+    engine: AsyncEngine,
+    board: Board,
+    announce: Callable[[str], Awaitable[None]],
+    announce_config: config.Announce | None = None,
+    wake_tests: config_test.WakeTests | None = None,
+) -> ASGIApp:
     """Return the application, gate included. Once per process: NiceGUI has one app."""
     sessions = Sessions(settings)
-    app = rest(settings, sessions, engine, board, announce)
+    app = rest(settings, sessions, engine, board, announce, announce_config, wake_tests)
     errors.install(nicegui_app)
     _dress_nicegui()
     overview.register(board)
@@ -131,10 +150,10 @@ def _compression(app: ASGIApp) -> GZipMiddleware:
 def _dress_nicegui() -> None:
     """Give NiceGUI our files, head and brand; its dark mode follows the attribute that our first script sets."""
     nicegui_app.add_static_files("/_sb", STATIC, max_cache_age=ASSET_SECONDS)
-    config = nicegui_app.config
+    options = nicegui_app.config
     follow = "setDark(document.documentElement.dataset.theme==='dark');"
-    config.vue_config_script = config.vue_config_script.replace("setDark(dark);", follow)
-    config.quasar_config["brand"] = {"primary": "#4f46e5", "dark": "#13161b", "dark-page": "#0c0e12"}
+    options.vue_config_script = options.vue_config_script.replace("setDark(dark);", follow)
+    options.quasar_config["brand"] = {"primary": "#4f46e5", "dark": "#13161b", "dark-page": "#0c0e12"}
     ui.add_head_html(head() + _chart_preload(), shared=True)
 
 

@@ -3,8 +3,9 @@
 Throughput: a backlog of fills arrives on the chain at once, the decision delay is 0; the clock runs from the first log
 to the last posting in the last scope. Latency: fills trickle in at the usual delay; from the log to the announcement of
 the committed attempt, minus the window and the delay that the configuration asks for (EXEC_GLOBAL counts from its
-effective due). Memory: proportional and resident set of every process during the trickle. Detection, decoders, and what
-a long past costs: see detection.py, decoders.py and growth.py.
+effective due). Memory: proportional and resident set of every process during the trickle. Lateness of decisions, pure
+decisions, detection, decoders, what a long past costs (growth.py) and the test of a configuration: see the files of
+their names.
 """
 
 import argparse
@@ -30,6 +31,8 @@ from sqlalchemy import text
 
 from libs.common.db.engine import make_engine
 from services.cli.stack.visit import session
+from tests.bench.config_test import measure_config_test
+from tests.bench.decisions import measure_decisions
 from tests.bench.decoders import measure_decoders
 from tests.bench.tape import START_MS, Load, write_tape
 
@@ -161,7 +164,7 @@ def measure_latency(folder: Path, rate: int, seconds: int) -> dict[str, Any]:
     """Return latency percentiles per scope and overall, in milliseconds, and the memory of every process."""
     load = Load(fills=rate * seconds, spread_ms=seconds * 1_000, length_ms=(seconds + 5) * 1_000)
     with running_stack(folder, load, {"bankroll_micros": BANKROLL_MICROS}) as stack:
-        announced = _announcements(stack, seconds + 15)
+        announced = announcements(stack, seconds + 15)
         processes = stack.processes()
         memory = {row["name"]: row["pss_bytes"] for row in processes}
         resident = {row["name"]: _resident_bytes(row["pid"]) for row in processes}
@@ -177,7 +180,7 @@ def measure_latency(folder: Path, rate: int, seconds: int) -> dict[str, Any]:
     return {**_percentiles(latencies), **_memory(memory, resident)}
 
 
-def _announcements(stack: Stack, seconds: int) -> dict[str, int]:
+def announcements(stack: Stack, seconds: int) -> dict[str, int]:
     """Return when each attempt was announced, in epoch ms by attempt id, read from the stream as it grows."""
     announced: dict[str, int] = {}
     last = "0-0"
@@ -250,8 +253,9 @@ def _memory(pss: dict[str, int], rss: dict[str, int]) -> dict[str, Any]:
 
 def main() -> int:
     """Measure, print, and write the figures where --json says."""
-    from tests.bench.detection import measure_detection  # which, as the next, builds on this module
+    from tests.bench.detection import measure_detection  # which, as the next two, builds on this module
     from tests.bench.growth import EVENTS, measure_growth
+    from tests.bench.lateness import measure_lateness
 
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -261,27 +265,32 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=20, help="fills per second of the trickle (20)")
     parser.add_argument("--seconds", type=int, default=40, help="length of the trickle (40)")
     parser.add_argument("--followed-rate", type=int, default=50, help="fills per second of 1000 followed wallets (50)")
+    parser.add_argument(
+        "--groups-rate", type=int, default=50, help="groups per second that must be decided in time (50)"
+    )
     parser.add_argument("--events", type=int, default=EVENTS, help=f"fills preloaded for growth ({EVENTS}; 0: skip)")
     parser.add_argument("--keep", action="store_true", help="keep the data directories")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="shadowbook-bench-"))
     folder.chmod(0o711)
     try:
-        (folder / "latency").mkdir()
-        (folder / "backlog").mkdir()
-        (folder / "detection").mkdir()
+        for part in ("latency", "backlog", "lateness", "detection"):
+            (folder / part).mkdir()
         figures: dict[str, Any] = measure_latency(folder / "latency", options.rate, options.seconds)
         figures |= measure_throughput(folder / "backlog", options.fills)
         if options.events:
             (folder / "growth").mkdir(mode=0o711)
             figures |= measure_growth(folder / "growth", options.fills, options.events)
+        figures |= measure_lateness(folder / "lateness", options.groups_rate, options.seconds)
+        figures |= measure_decisions()
         figures |= measure_detection(folder / "detection", options.followed_rate, options.seconds)
         figures |= measure_decoders()
+        figures |= measure_config_test()
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
     for name, value in figures.items():
-        sys.stdout.write(f"{name:28}{json.dumps(value)}\n")
+        sys.stdout.write(f"{name:36}{json.dumps(value)}\n")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 0

@@ -1,5 +1,6 @@
 """The SQL of `preload`, in order."""
 
+from importlib import import_module
 from typing import Final
 
 BEFORE: Final = """
@@ -233,12 +234,15 @@ FROM (
   GROUP BY e.portfolio_id, e.asset_id
 ) s JOIN tokens t ON t.asset_id = s.asset_id;
 UPDATE position p SET base_before = folded_event_time, base_share_micros = b.shares,
-  base_cost_micros = b.shares * t.price_micros / 1000000, base_realized_pnl_micros = 0
+  base_cost_micros = b.shares * t.price_micros / 1000000, base_realized_pnl_micros = 0,
+  base_episodes_closed = 0, base_episodes_won = 0, base_episode_result_micros = b.fees
 FROM (
   SELECT e.portfolio_id, e.asset_id,
-         coalesce(sum(share_delta_micros) FILTER (WHERE e.event_time < l.folded_event_time), 0)::bigint AS shares
+         coalesce(sum(share_delta_micros) FILTER (WHERE e.event_time < l.folded_event_time), 0)::bigint AS shares,
+         coalesce(sum(cash_delta_micros) FILTER (
+           WHERE e.event_time < l.folded_event_time AND e.entry_type = 'FEE'), 0)::bigint AS fees
   FROM ledger_entry e JOIN position l ON l.portfolio_id = e.portfolio_id AND l.asset_id = e.asset_id
-  WHERE e.scope = 'SHADOW_USER' AND e.entry_type <> 'FEE' GROUP BY e.portfolio_id, e.asset_id
+  WHERE e.scope = 'SHADOW_USER' GROUP BY e.portfolio_id, e.asset_id
 ) b JOIN tokens t ON t.asset_id = b.asset_id
 WHERE p.portfolio_id = b.portfolio_id AND p.asset_id = b.asset_id;
 INSERT INTO position_source (asset_id, source_user_id, share_micros)
@@ -307,5 +311,6 @@ STEPS: Final = {
     "attempts": _ATTEMPTS,
     "entries": _ENTRIES,
     "projection": _PROJECTION,
+    "episodes": import_module("libs.common.db.migrations.versions.0009_episodes").BACKFILL,
     "snapshots and marks": _SERIES,
 }

@@ -4,14 +4,18 @@ One line a case: what differs from the undisturbed play, or what is wrong by its
 """
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+from tests.chaos.account import SECOND, read_account, started
 from tests.chaos.cases import CASES, SHORT, Case
 from tests.chaos.judging import Judged, difference, facts, judge
+from tests.chaos.truth import untruths_midway
 from tests.support.playing import SPEED, Play
 from tests.support.tapes import write_tape
 
@@ -27,10 +31,21 @@ def played(tape: Path, folder: Path, case: Case, speed: int) -> Judged:
         play.wait_playing()
         if case.meanwhile is not None:
             case.meanwhile(play)
+        midway = None if case.outage_seconds is None else report_midway(play, case.outage_seconds)
         code = play.wait(WAIT_SECONDS)
     finally:
         play.stop()
-    return judge(tape, play.data_dir, folder / "exports", code, speed, hides_markets=case.hides_markets)
+    judged = judge(tape, play.data_dir, folder / "exports", code, speed, case)
+    if midway is not None:
+        judged.wrong.extend(untruths_midway(read_account(judged.exports, play.data_dir, case), midway))
+    return judged
+
+
+def report_midway(play: Play, at_seconds: float) -> dict[str, Any]:
+    """Return the coverage report of one second of the play."""
+    due = started(play.data_dir) / SECOND + at_seconds
+    play.wait_until(lambda: time.time() >= due, f"second {at_seconds:.0f} of the play", at_seconds + WAIT_SECONDS)
+    return dict(json.loads(play.run("coverage", "--json").stdout))
 
 
 def main() -> int:

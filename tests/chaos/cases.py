@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.chaos.meddling import end_databases_once, kill_database, run_second_ingest_without_valkey
+from tests.chaos.meddling import (
+    end_databases_once,
+    kill_process,
+    kill_simulators,
+    run_second_ingest_without_valkey,
+)
 from tests.support.playing import Play
 from tests.support.plays import Meanwhile, Played, play_through
 
 BEGIN_SECONDS: Final = 5
 MINUTE: Final = 60
 LONG: Final = 180
+TOLD_SECONDS: Final = 75
+"""Two turns without a poll, and some: by then the report says that an API is away."""
 ALWAYS: Final = 100_000
 API: Final = ("data", "clob", "gamma")
 KILLS_AT_SECONDS: Final = (8.0, 20.0)
@@ -30,6 +37,17 @@ class Case:
     def hides_markets(self) -> bool:
         """Tell whether it may keep a market from being known in time: Gamma fails, or who asks it cannot store it."""
         return self.meanwhile is not None or any(each["target"] in {"gamma", "all"} for each in self.faults)
+
+    @property
+    def outage_seconds(self) -> float | None:
+        """Return the second of the play at which an outage has to show in the report; None where there is none."""
+        long = [each["at_s"] + TOLD_SECONDS for each in self.faults if MINUTE < each["for_s"] < ALWAYS]
+        return max(long, default=None)
+
+    @property
+    def delays_commits(self) -> bool:
+        """Tell whether what is seen may be committed seconds later: the database, or who writes to it, is killed."""
+        return self.meanwhile is not None
 
     def schedule(self, folder: Path) -> Path:
         """Write the schedule as `up --faults` reads it."""
@@ -49,7 +67,7 @@ def fault(name: str, target: str, for_s: float, at_s: float = BEGIN_SECONDS, **o
 
 
 def kills(name: str) -> Meanwhile:
-    """Return what kills a database without warning, more than once, while the tape plays."""
+    """Return what kills a process without warning, more than once, while the tape plays."""
 
     def kill(play: Play) -> None:
         waited = threading.Event()  # nobody sets it: these are instants of the play, not conditions
@@ -57,7 +75,9 @@ def kills(name: str) -> Meanwhile:
         for at_seconds in KILLS_AT_SECONDS:
             waited.wait(at_seconds - passed)
             passed = at_seconds
-            kill_database(play, name)
+            if play.is_over():  # on a slow machine the other one came late
+                return
+            kill_process(play, name)
 
     return kill
 
@@ -82,6 +102,8 @@ CASES: Final = {
         Case("no_block_timestamp", (fault("no_block_timestamp", "rpc", ALWAYS),)),
         Case("kill_postgres", meanwhile=kills("postgres")),
         Case("kill_valkey", meanwhile=kills("valkey")),
+        Case("simulators_killed", meanwhile=kill_simulators),
+        Case("kill_ingest", meanwhile=kills("ingest")),
         Case("html", _http("html", MINUTE)),
         Case("truncated", _http("truncated", MINUTE)),
         Case("malformed", _http("malformed", MINUTE)),

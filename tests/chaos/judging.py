@@ -1,6 +1,7 @@
 """What a disturbed play must share with an undisturbed one, and what it must have done by itself."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +9,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from services.cli.export import Format, write_rows
 from services.cli.stack import session
+from services.ingest import commands as ingest
 from services.ledger import commands as ledger
+from services.simulator.commands import replay_attempts
+from tests.chaos.account import REPORT, read_account
+from tests.chaos.cases import Case
+from tests.chaos.truth import untruths
 from tests.oracle import Run, Violation, audit, read_run
-from tests.oracle.run import KINDS
+from tests.support.playing import export_all
 
 Facts = dict[str, Counter[tuple[Any, ...]]]
 
 SHADOW: Final = "SHADOW_USER"
 EXIT_DRAINED: Final = 0
+HOURS: Final = 24
 _MONEY: Final = ("equity_micros", "cash_micros", "unrealized_pnl_micros", "realized_pnl_micros", "deposits_micros")
 
 
@@ -32,31 +38,39 @@ class Judged:
 
 UNKNOWN_MARKET: Final = "['MARKET_UNKNOWN'] is given but does not hold"
 """The oracle knows every market from its first second; who was not answered about one rightly skips it."""
+OPEN_GROUP: Final = "was open for it"
+"""The oracle knows when a fill was seen; one that could not be committed before its group closed opens another."""
 
 
-def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, *, hides_markets: bool) -> Judged:
-    """Export everything from a stack that is down, and look for what no disturbance excuses.
-
-    `hides_markets` tells that the disturbance kept markets from being known in time.
-    """
-    exports.mkdir(exist_ok=True)
+def judge(tape: Path, data_dir: Path, exports: Path, code: int, speed: int, case: Case) -> Judged:
+    """Export everything from a stack that is down, and look for what the disturbance of the case does not excuse."""
     with session(data_dir, command="export") as visit:
-        for kind in KINDS:
-            with (exports / f"{kind}.jsonl").open("w", encoding="utf-8") as stream:
-                asyncio.run(write_rows(visit.database_url, kind, Format.JSONL, stream))
+        export_all(visit.database_url, exports)
         report = asyncio.run(ledger.verify(visit.database_url))
+        replayed = asyncio.run(replay_attempts(visit.database_url))
+    write_report(data_dir, exports)
     wrong = [] if code == EXIT_DRAINED else [f"up ended with {code}"]
     wrong += [f"verify: {violation}" for violation in report]
-    found = unexcused(audit(tape, exports, Fraction(speed)), hides_markets=hides_markets)
+    wrong += [f"replay: {each}" for each in replayed]
+    found = unexcused(audit(tape, exports, Fraction(speed)), case)
     wrong += [f"oracle: {each}" for each in found]
     letters = [row for row in read_run(exports)["deadletters"] if row["status"] == "OPEN"]
     wrong += [f"dead letter: {row['stream']} {row['error'][:200]}" for row in letters]
+    wrong += untruths(read_account(exports, data_dir, case))
     return Judged(code, exports, wrong)
 
 
-def unexcused(found: Sequence[Violation], *, hides_markets: bool) -> list[str]:
+def write_report(data_dir: Path, exports: Path) -> None:
+    """Put the coverage report of a stack that is down beside its exports."""
+    with session(data_dir, command="coverage") as visit:
+        report = asyncio.run(ingest.coverage(visit.database_url, HOURS, watching=visit.stack_is_up))
+    (exports / REPORT).write_text(json.dumps(ingest.coverage_document(report), indent=1))
+
+
+def unexcused(found: Sequence[Violation], case: Case) -> list[str]:
     """Return what the oracle found and a disturbance does not explain."""
-    return [text for text in map(str, found) if not (hides_markets and text.endswith(UNKNOWN_MARKET))]
+    excuses = (UNKNOWN_MARKET,) * case.hides_markets + (OPEN_GROUP,) * case.delays_commits
+    return [text for text in map(str, found) if not text.endswith(excuses)]
 
 
 def facts(folder: Path) -> Facts:

@@ -1,9 +1,12 @@
-"""What is done to a stack's processes while a tape plays. All of it waits for conditions, none of it for time."""
+"""What is done to a stack's processes while a tape plays. It waits for conditions, but for the instants of kills."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from typing import Final
 
 import psutil
@@ -16,10 +19,17 @@ from tests.support.playing import Play
 RECORDED: Final = '"event":"events_recorded"'
 REDIS_AWAY: Final = '"event":"redis_away"'
 SECOND: Final = "ingest-second"
+SIMULATORS: Final = ("simulator-user", "simulator-global")
+SEED: Final = 20_261_122
+KILLS: Final = 24
+PAUSE_SECONDS: Final = (0.3, 4.0)
+"""Shortest and longest time between two kills."""
+STOPPED_SECONDS: Final = (0.5, 6.0)
+"""Shortest and longest time for which one is stopped instead."""
 
 
-def kill_database(play: Play, name: str) -> None:
-    """End Postgres or Valkey without warning and wait until another runs in its place."""
+def kill_process(play: Play, name: str) -> None:
+    """End a database or a service without warning and wait until another runs in its place."""
     before = play.pid_of(name)
     assert before is not None, f"{name} does not run"
     os.kill(before, signal.SIGKILL)
@@ -31,17 +41,12 @@ def end_databases_once(play: Play) -> None:
     for name in ("postgres", "valkey"):
         recorded = play.log("ingest").count(RECORDED)
         play.wait_until(lambda seen=recorded: play.log("ingest").count(RECORDED) > seen, "further fills")  # type: ignore[misc]
-        kill_database(play, name)
+        kill_process(play, name)
 
 
 def run_second_ingest_without_valkey(play: Play) -> None:
     """Run a further ingest to the end of the play, and keep Valkey away until both have noticed."""
-    first = play.pid_of("ingest")
-    assert first is not None, "ingest does not run"
-    own = {"SHADOWBOOK_INSTANCE": SECOND, "SHADOWBOOK_HTTP_PORT": str(free_port())}
-    with (play.data_dir / "logs" / f"{SECOND}.log").open("wb") as log:
-        command = [sys.executable, "-m", "services.ingest"]
-        second = subprocess.Popen(command, stdout=log, stderr=log, env=psutil.Process(first).environ() | own)
+    second = _beside(play, "ingest", "services.ingest", SECOND)
     try:
         play.wait_until(lambda: RECORDED in play.log("ingest") and "websocket_subscribed" in play.log(SECOND), "both")
         _keep_valkey_away(play)
@@ -49,6 +54,55 @@ def run_second_ingest_without_valkey(play: Play) -> None:
     finally:
         second.kill()
         second.wait()
+
+
+def _beside(play: Play, program: str, module: str, name: str) -> subprocess.Popen[bytes]:
+    """Start a further process of a program, beside the supervised one and with its environment; the caller ends it."""
+    first = play.pid_of(program)
+    assert first is not None, f"{program} does not run"
+    own = {"SHADOWBOOK_INSTANCE": name, "SHADOWBOOK_HTTP_PORT": str(free_port())}
+    with (play.data_dir / "logs" / f"{name}.log").open("ab") as log:
+        command = [sys.executable, "-m", module]
+        return subprocess.Popen(command, stdout=log, stderr=log, env=psutil.Process(first).environ() | own)
+
+
+def kill_simulators(play: Play) -> None:
+    """Run two simulators of each scope, and kill or stop one of the four at a time, at random instants.
+
+    The supervisor starts its own again; the others are started again here. Both may be away at once for a moment.
+    """
+    drawn = random.Random(SEED)  # noqa: S311  the same instants in every play
+    waited = threading.Event()  # nobody sets it: these are instants of the play, not conditions
+    beside = {name: _second_simulator(play, name) for name in SIMULATORS}
+    try:
+        for _ in range(KILLS):
+            waited.wait(drawn.uniform(*PAUSE_SECONDS))
+            name, is_supervised, stops = drawn.choice(SIMULATORS), drawn.random() < 1 / 2, drawn.random() < 1 / 4
+            stopped_seconds = drawn.uniform(*STOPPED_SECONDS)
+            if play.is_over():
+                break
+            pid = play.pid_of(name) if is_supervised else beside[name].pid
+            if pid is None:  # killed a moment ago, and not started again yet
+                continue
+            with suppress(ProcessLookupError):
+                if stops:
+                    os.kill(pid, signal.SIGSTOP)
+                    waited.wait(stopped_seconds)
+                    os.kill(pid, signal.SIGCONT)
+                else:
+                    os.kill(pid, signal.SIGKILL)
+            if beside[name].poll() is not None:
+                beside[name] = _second_simulator(play, name)
+        play.wait()
+    finally:
+        for process in beside.values():
+            process.kill()
+            process.wait()
+
+
+def _second_simulator(play: Play, name: str) -> subprocess.Popen[bytes]:
+    play.wait_until(lambda: play.pid_of(name) is not None, f"another {name}")
+    return _beside(play, name, "services.simulator", f"{name}-second")
 
 
 def _keep_valkey_away(play: Play) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from redis import Redis
@@ -17,6 +18,7 @@ from libs.common.domain.identity import user_id
 from libs.common.messages import (
     AttemptDecided,
     ConfigChanged,
+    ConfigTestRequested,
     ControlChanged,
     EventDetected,
     GroupClosed,
@@ -77,6 +79,7 @@ def _messages(run: Run) -> list[Message]:
         (ReconcileRequested, {"requested_by": "a test"}),
         (ConfigChanged, {"scope": "GLOBAL"}),
         (ControlChanged, {"key": "engine_paused"}),
+        (ConfigTestRequested, {"run_id": uuid4()}),
     ]
     return [kind.model_validate({**NOW, **values}) for kind, values in told]
 

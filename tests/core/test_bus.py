@@ -32,6 +32,7 @@ def test_the_map_is_the_table_of_the_spec() -> None:
         "markets.resolved": (("pricer",), ("ledger",)),
         "reconcile.requested": (("ui",), ("ingest",)),
         "config.changed": (("ui",), ("simulator-user", "simulator-global")),
+        "config.test.requested": (("ui",), ("simulator-user",)),
         "control.changed": (("ui",), ("simulator-user", "simulator-global")),
     }
 
@@ -204,7 +205,9 @@ def test_each_service_has_a_rule_and_only_the_operator_may_do_everything() -> No
 
 
 def test_the_ui_may_add_to_wishes_alone() -> None:
-    assert "(-@all +xadd ~reconcile.requested ~config.changed ~control.changed)" in acl.RULES["ui"]
+    assert (
+        "(-@all +xadd ~reconcile.requested ~config.changed ~config.test.requested ~control.changed)" in acl.RULES["ui"]
+    )
     assert acl.RULES["ui"].count("xadd") == 1
 
 

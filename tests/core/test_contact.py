@@ -190,16 +190,28 @@ def test_a_connection_that_breaks_is_believed_to_the_end() -> None:
     assert stood(Life.begin(at(0)), 50).believed_through("rpc notifications: closed by the node") == at(50)
 
 
-def test_one_that_withheld_a_fill_is_believed_up_to_the_last_log_it_delivered() -> None:
-    life = Life.begin(at(0))
+def test_one_that_withheld_a_fill_is_believed_up_to_that_and_may_have_been_silent_since_its_last_log() -> None:
+    life = stood(Life.begin(at(0)), 50)
     life.deliver(at(12))
-    reason = "doubted: the API shows a fill that was not delivered"
-    assert stood(life, 50).believed_through(reason) == at(12)
-    assert stood(Life.begin(at(0)), 50).believed_through(reason) == at(0)
+    life.withhold(at(35))
+    assert (life.told_through, life.proven_through(), life.believed_through()) == (at(12), at(35), at(50))
     life.answer(at(30))
-    assert life.believed_through(reason) == at(12)  # a quiet minute is believed once the next one was quiet, too
+    assert life.told_through == at(12)  # a quiet minute is believed once the next one was quiet, too
     life.answer(at(45))
-    assert life.believed_through(reason) == at(30)
+    assert life.told_through == at(30)
+    life.withhold(at(5))  # what the API shows last may have happened first
+    assert (life.told_through, life.proven_through()) == (at(0), at(5))
+
+
+def test_what_a_connection_delivered_after_it_withheld_a_fill_does_not_speak_for_it() -> None:
+    life = stood(Life.begin(at(0)), 90)
+    for second in (3, 12, 65, 70, 89):
+        life.deliver(at(second))
+    life.withhold(at(33))
+    assert (life.told_through, life.proven_through("rpc: closed by the node")) == (at(12), at(33))
+    life.withhold(None)
+    assert not life.withholds
+    assert life.proven_through() == at(33)
 
 
 def test_one_that_fell_silent_is_believed_up_to_its_last_answer() -> None:

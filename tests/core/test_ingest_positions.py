@@ -1,15 +1,19 @@
 """Openings and adjustments: whatever comes in between, what was held before is told exactly, once, at its mark."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.domain.kinds import EntryType
+from services.ingest.core.late import Adjusted, Counted, Happened, Told, corrections
 from services.ingest.core.positions import (
     NOTHING,
     READINGS_MAX,
@@ -17,10 +21,17 @@ from services.ingest.core.positions import (
     Held,
     Known,
     Owner,
-    absorbed,
     adjustments,
+    is_absorbed,
     openings,
     unexplained,
+)
+from services.ingest.core.readings import (
+    Reading,
+    counted_document,
+    counted_from,
+    reading_document,
+    reading_from,
 )
 
 T0 = datetime(2026, 9, 28, 9, 0, tzinfo=UTC)
@@ -80,6 +91,43 @@ def test_openings_are_what_was_held_however_late_each_row_is(
     for token, delta, _ in happened:
         after[token] += delta
     assert all(after[token] == start.get(token, 0) + sum(d for t, d, _ in happened if t == token) for token in TOKENS)
+
+
+@given(starts, fills, st.lists(st.integers(-1, 9), min_size=4, max_size=4), st.randoms(use_true_random=False))
+def test_whatever_shows_up_after_the_opening_shares_are_what_is_held(
+    start: dict[str, int], happened: list[Fill], read: list[int], chance: Random
+) -> None:
+    told: dict[str, Told] = {}
+    for token, second in zip(TOKENS, read, strict=True):
+        seen = [each for each in happened if each[0] == token and each[2] <= second]
+        if token in start or seen:
+            shares = start.get(token, 0) + sum(delta for _, delta, _ in seen)
+            told[token] = Told(held(token, shares, max((when for _, _, when in seen), default=-60)), 500_000)
+    shown = [each for each in happened if chance.random() < 0.5]
+    late = list((Counter(happened) - Counter(shown)).elements())
+    rows = {token: each.row for token, each in told.items()}
+    known = {
+        asset: Known(sum(delta for token, delta, when in shown if token == asset and at(when) <= row.as_of))
+        for asset, row in rows.items()
+    }
+    made, _ = openings(OWNER, rows, known, readings=READINGS_MAX)
+    for number, (token, delta, when) in enumerate(late):
+        event = Happened(UUID(int=number), USER, OWNER.wallet, "", token, delta, 0, 400_000, at(when))
+        made += corrections(event, Counted(T0, told))
+    opened = Counter[str]()
+    for sync in made:
+        opened[sync.asset_id] += sync.share_delta_micros
+        assert sync.price_micros == 500_000
+    assert {asset: shares for asset, shares in opened.items() if shares} == start
+    assert len({sync.ref_id for sync in made}) == len(made)
+
+
+def test_a_late_redeem_without_a_token_was_of_the_outcome_that_pays() -> None:
+    rows = {"11": held("11", 0, 5, price=1_000_000), "12": held("12", 0, 5, price=0), "21": held("21", 0, 5)}
+    counted = Counted(T0, {asset: Told(row, row.price_micros) for asset, row in rows.items()})
+    event = Happened(UUID(int=1), USER, OWNER.wallet, "0xc1", "", 0, 7, None, at(5))
+    [sync] = corrections(event, counted)
+    assert (sync.asset_id, sync.share_delta_micros, sync.kind) == ("11", 7, EntryType.OPENING)
 
 
 def test_an_opening_precedes_all_that_is_booked_and_bears_the_mark_of_the_row() -> None:
@@ -160,13 +208,49 @@ def test_a_conversion_that_moves_nothing_is_dealt_with_all_the_same() -> None:
 
 def test_a_conversion_that_the_opening_counts_posts_nothing_more() -> None:
     rows = {"12": held("12", 0, 5), "21": held("21", 10, 5)}
-    assert absorbed([CONVERSION], rows, {}) == [CONVERSION]
-    [sync] = adjustments(OWNER, CONVERSION, rows, {}, ("11", "12"), counted=True)
+    latest = Counted(T0, {asset: Told(row, 1) for asset, row in rows.items()}).groups()
+    assert is_absorbed(CONVERSION, rows, latest)
+    known = {"21": Known(10, opened=True)}
+    [sync] = adjustments(OWNER, CONVERSION, rows, known, ("11", "12"), counted=True)
     assert (sync.share_delta_micros, sync.cash_delta_micros) == (0, 0)
 
 
-@pytest.mark.parametrize("known", [{}, {"12": Known(opened=True), "21": Known(opened=True)}])
-def test_a_conversion_after_the_rows_is_left_to_its_own_re_sync(known: Mapping[str, Known]) -> None:
-    second = 5 if known else 4
-    rows = {"12": held("12", 10, second), "21": held("21", 0, second)}
-    assert absorbed([CONVERSION], rows, known) == []
+def test_what_was_opened_from_a_row_before_the_conversion_is_brought_to_the_rows_all_the_same() -> None:
+    rows = {"12": held("12", 0, 5), "21": held("21", 10, 5)}
+    known = {"12": Known(10, opened=True), "21": Known(10, opened=True)}
+    [sync] = adjustments(OWNER, CONVERSION, rows, known, ("11", "12"), counted=True)
+    assert (sync.asset_id, sync.share_delta_micros, sync.cash_delta_micros) == ("12", -10, 0)
+
+
+def test_a_conversion_after_the_rows_is_left_to_its_own_re_sync() -> None:
+    rows = {"12": held("12", 10, 4), "21": held("21", 0, 4)}
+    latest = Counted(T0, {asset: Told(row, 1) for asset, row in rows.items()}).groups()
+    assert not is_absorbed(CONVERSION, rows, latest)
+    assert not is_absorbed(CONVERSION, rows, {})
+
+
+def reading(*rows: Held, number: int = 1, unreadable: int = 0) -> Reading:
+    by_token = {row.asset_id: row for row in rows}
+    return Reading(T0, at(number), number, unreadable, by_token, sorted(by_token))
+
+
+def test_a_reading_survives_as_json() -> None:
+    before = reading(held("11", 5), held("12", 0, 3, price=None), unreadable=2)
+    assert reading_from(json.loads(json.dumps(reading_document(before)))) == before
+    bound = Adjusted("0xc1", at(5), UUID(int=9), at(4), "0xt")
+    counted = Counted(T0, {"11": Told(held("11", 5, 1), 7), "12": Told(held("12", 5), None)}, {"21": bound})
+    assert counted_from(json.loads(json.dumps(counted_document(counted)))) == counted
+
+
+def test_a_second_reading_changes_only_what_was_unclear() -> None:
+    fresh = reading(held("11", 9, 8), held("12", 9, 8), held("21", 9, 8))
+    after = reading(held("11", 5), held("12", 5)).again(["12"], fresh)
+    assert (after.number, after.pending) == (2, ["12"])
+    assert {asset: row.share_micros for asset, row in after.held.items()} == {"11": 5, "12": 9}
+
+
+def test_a_second_reading_after_unreadable_rows_takes_in_what_was_not_seen() -> None:
+    fresh = reading(held("11", 9, 8), held("21", 9, 8))
+    after = reading(held("11", 5), held("12", 5), unreadable=1).again(["12"], fresh)
+    assert after.pending == ["21"]
+    assert after.held["11"].share_micros == 5

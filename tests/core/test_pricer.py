@@ -3,7 +3,17 @@
 from datetime import UTC, datetime, timedelta
 
 from libs.common.domain.kinds import MarkSource
-from services.pricer.core import Held, Mark, choose_marks, conditions_to_ask, due_at_once, worth_writing
+from services.pricer.core import (
+    Freshness,
+    Held,
+    Mark,
+    choose_marks,
+    conditions_to_ask,
+    due_at_once,
+    freshness,
+    misfit,
+    worth_writing,
+)
 
 NOW = datetime(2026, 9, 28, 9, 0, tzinfo=UTC)
 
@@ -48,3 +58,20 @@ def test_redeemed_closed_and_ended_markets_are_asked_about_at_once() -> None:
     assets = [held("1"), held("2", closed=True), held("3", close_in_s=0), held("4", close_in_s=1), held("5")]
     assert due_at_once(assets, {"0x5"}, NOW) == {"0x2", "0x3", "0x5"}
     assert due_at_once([held("2", closed=True, payout=0)], (), NOW) == set()
+
+
+def test_marks_older_than_two_minutes_and_missing_ones_are_stale() -> None:
+    assets = [held("1"), held("2"), held("3"), held("4", payout=0)]
+    taken = {"1": NOW - timedelta(seconds=120), "2": NOW - timedelta(seconds=121)}
+    assert freshness(assets, taken, ["0x9"], NOW) == Freshness(
+        assets=3, missing=1, stale=2, oldest_seconds=121.0, overdue=1
+    )
+    assert freshness([], {}, [], NOW) == Freshness(assets=0, missing=0, stale=0, oldest_seconds=None, overdue=0)
+
+
+def test_payouts_fit_a_condition_by_its_last_outcome() -> None:
+    assert misfit("0xc", (1, 2), {0, 1}) is None
+    assert misfit("0xc", (1, 2, 3), {0, 2}) is None  # an outcome without a token
+    assert misfit("0xc", (1, 2), ()) is None  # nothing known to contradict
+    assert misfit("0xc", (1, 2), {0, 1, 2}) == "condition 0xc: expected payouts of 3 outcomes, got 2"
+    assert misfit("0xc", (1, 2, 3), {0, 1}) == "condition 0xc: expected payouts of 2 outcomes, got 3"

@@ -13,8 +13,10 @@ from libs.common.domain.config import (
     document,
     merge,
     overrides,
-    read_config_file,
+    remarks,
 )
+from libs.common.domain.config_file import read_config_file
+from libs.common.domain.config_problem import ConfigRejected
 from libs.common.domain.errors import Rejected
 
 
@@ -63,7 +65,7 @@ def test_the_specs_own_names_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"copy_percent": 1}, "unknown setting 'copy_percent'"),
+        ({"copy_percent": 1}, "copy_percent: unknown setting"),
         ({"copy_pct": 0}, "copy_pct: .*greater than 0"),
         ({"copy_pct": 101}, "less than or equal to 100"),
         ({"copy_pct": "much"}, "expected a number, got 'much'"),
@@ -103,11 +105,71 @@ def test_a_file_has_a_global_part_users_and_a_bankroll() -> None:
     [
         ([], "expected a JSON object, got list"),
         ({"global": 5}, "global: expected a JSON object, got int"),
-        ({"users": {"otter": {"x": 1}}}, "users.otter: unknown setting 'x'"),
+        ({"users": {"otter": {"x": 1}}}, "users.otter: x: unknown setting"),
         ({"bankroll_micros": 1.5}, "bankroll_micros: expected whole micros"),
-        ({"wallets": []}, "unknown setting 'wallets'"),
+        ({"wallets": []}, "wallets: unknown setting"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place(content: object, complaint: str) -> None:
     with pytest.raises(Rejected, match=complaint):
         read_config_file(content)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"copy_pct": 0}, "copy_pct: expected greater than 0, got 0"),
+        ({"jitter_ms": -1}, "jitter_ms: expected greater than or equal to 0, got -1"),
+        ({"depth_multiple": "-0.5"}, "depth_multiple: expected greater than or equal to 0, got"),
+        ({"below_min": "MAYBE"}, "below_min: expected 'CLAMP_UP' or 'SKIP', got 'MAYBE'"),
+        ({"max_trade_notional_micros": 4_999_999}, r"at least min_trade_notional_micros \(5000000\), got 4999999"),
+        ({"decision_latency_ms": 117_751}, "max_event_age_seconds: expected at least 121, got 120"),
+        ({"market_blacklist": ["will-it-rain"]}, "market_blacklist: expected condition ids .* got 'will-it-rain'"),
+        ({"copy_pct": 0, "jitter_ms": -1}, "copy_pct: .*; jitter_ms: "),
+    ],
+)
+def test_a_refusal_names_the_setting_what_was_expected_and_what_came(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigRejected, match=sentence) as refused:
+        overrides(values)
+    assert {each.name for each in refused.value.problems} & {*values, "max_event_age_seconds"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"decision_latency_ms": 117_750},  # 2000 + 117750 + 250 ms is just 120 s
+        {"max_event_age_seconds": 2},  # nothing is ever copied, and whoever sets that is told so
+        {"user_max_trade_notional_micros": 999_999},
+        {"user_max_trade_notional_micros": 1_000_000},
+        {"min_trade_notional_micros": 250_000_000},
+        {"weekly_loss_limit_pct": 1},  # a weekly limit below the daily one is what an admin may want
+        {"depth_multiple": 0},
+        {"market_blacklist": [" 0xAB ", "77"]},
+    ],
+)
+def test_what_sits_on_a_bound_is_accepted(values: dict[str, Any]) -> None:
+    assert overrides(values).keys() == values.keys()
+
+
+def test_null_takes_a_setting_back_and_is_not_a_value() -> None:
+    assert overrides({"copy_pct": None, "jitter_ms": 5}) == {"copy_pct": None, "jitter_ms": 5}
+    merged = merge({"copy_pct": 2, "user_max_trade_notional_micros": 9_000_000}, {"copy_pct": None})
+    assert (merged.copy_pct, merged.user_max_trade_notional_micros) == (Decimal(2), 9_000_000)
+
+
+def test_a_blacklist_is_kept_as_the_exchange_writes_ids() -> None:
+    assert overrides({"market_blacklist": [" 0xAB ", "0xab"]}) == {"market_blacklist": ["0xab"]}
+
+
+def test_a_part_is_judged_by_what_it_says_alone() -> None:
+    assert overrides({"decision_latency_ms": 300_000}, is_part=True)  # rows nobody showed us may allow for that
+    with pytest.raises(ConfigRejected, match="max_event_age_seconds"):
+        overrides({"decision_latency_ms": 300_000, "max_event_age_seconds": 300}, is_part=True)
+
+
+def test_a_users_maximum_below_the_minimum_means_copy_nothing_and_is_remarked_on() -> None:
+    own = {"user_max_trade_notional_micros": 3_000_000}
+    assert overrides(own, over={})
+    (remark,) = remarks(merge(own))
+    assert remark.startswith("user_max_trade_notional_micros (3000000) is below min_trade_notional_micros (5000000)")
+    assert remarks(CopyConfig()) == []

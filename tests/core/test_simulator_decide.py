@@ -1,14 +1,11 @@
 """Worked examples of the decision to the micro: sizing, walk, fee, partial fills, shrinking, counterfactuals."""
 
 from decimal import Decimal
-from fractions import Fraction
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from libs.common.domain.kinds import Side
-from services.simulator.core.fees import fee_at_price, order_fee, share_fee
+from services.simulator.core.fees import fee_at_price
 from services.simulator.core.outcome import check_document
 from tests.support.decisions import BUY, GLOBAL, MERGE, SELL, SPLIT, book, levels, usdc
 
@@ -60,6 +57,23 @@ def test_a_small_copy_is_clamped_up_and_a_large_one_down() -> None:
     rich = large.with_(equity_micros=usdc(100_000), peak_equity_micros=usdc(100_000))
     assert rich.decide().target_notional_micros == usdc(250)
     assert rich.with_(user_max_trade_notional_micros=usdc(40)).decide().target_notional_micros == usdc(40)
+    assert large.with_(user_max_trade_notional_micros=usdc(100)).decide().target_notional_micros == usdc(75)
+
+
+def test_what_is_below_the_minimum_says_what_would_have_been_tried() -> None:
+    small = BUY.with_(below_min="SKIP", notional_micros=usdc(400), share_micros=usdc(800)).decide()
+    assert (small.target_notional_micros, small.counterfactual_share_micros) == (usdc(4), usdc(8))
+    poor = BUY.with_(equity_micros=usdc(600), peak_equity_micros=usdc(600), day_start_equity_micros=None,
+                     week_start_equity_micros=None).decide()  # fmt: skip
+    assert (poor.target_notional_micros, poor.counterfactual_share_micros) == (usdc("4.5"), usdc(9))
+    ruined = BUY.with_(equity_micros=-usdc(600), engine_paused=True).decide()
+    assert (ruined.target_notional_micros, ruined.counterfactual_share_micros) == (0, 0)
+
+
+def test_a_target_of_nothing_is_below_any_minimum() -> None:
+    scene = SELL.with_(min_trade_notional_micros=0, notional_micros=99, share_micros=198)
+    assert scene.decide().target_notional_micros == 0
+    assert scene.with_(notional_micros=100, share_micros=200).reasons() == {"NO_LIQUIDITY_WITHIN_BOUNDS"}
 
 
 def test_the_target_is_rounded_down() -> None:
@@ -74,38 +88,12 @@ def test_a_proportional_sell_sells_the_fraction_they_sold() -> None:
     assert outcome.filled_share_micros == usdc(25)
     assert scene.with_(shadow_held_micros=None).decide().filled_share_micros == usdc(100)
     assert scene.with_(shadow_held_micros=usdc(1)).decide().filled_share_micros == usdc(100)
+    # a third of our 100 is 33.333333 shares, worth 16.6666665
+    assert scene.with_(shadow_held_micros=usdc(6_000)).decide().target_notional_micros == usdc("16.666666")
 
 
-def test_a_multiple_below_one_permits_a_partial_fill() -> None:
-    thin = BUY.with_(book=book(BIDS, levels(("0.50", "10"))))
-    assert thin.reasons() == {"INSUFFICIENT_DEPTH"}
-    outcome = thin.with_(depth_multiple="0.5").decide()
-    assert (outcome.filled_notional_micros, outcome.partial) == (usdc(5), True)
-
-
-def test_lot_rounding_is_no_partial_fill() -> None:
-    outcome = BUY.with_(book=book(BIDS, levels(("0.33", "100"), ("0.333", "100"))), max_spread_micros=1_000_000,
-                        max_chase_mid_micros=1_000_000).decide()  # fmt: skip
-    assert outcome.filled_notional_micros < (outcome.target_notional_micros or 0)
-    assert not outcome.partial
-
-
-def test_what_was_taken_of_this_book_version_is_gone() -> None:
-    scene = BUY.with_(book=book(BIDS, ASKS), taken=((usdc("0.50"), usdc("12.345")),))
-    outcome = scene.decide()
-    assert [each.level for each in outcome.fills] == [1]
-    assert outcome.depth_micros == usdc(510)
-
-
-def test_a_walk_stops_at_the_first_lot_that_does_not_fit() -> None:
-    # held 0.02 is worth 0.01; a lot brings 0.0052 at 0.52, none at 0.50 fits then, and 0.45 is not tried
-    outcome = SELL.with_(
-        held_share_micros=20_000,
-        max_chase_mid_micros=100_000,
-        max_worse_than_their_price_micros=100_000,
-        book=book(levels(("0.52", "0.01"), ("0.50", "10"), ("0.45", "10")), levels(("0.53", "1"))),
-    ).decide()
-    assert [(each.level, each.share_micros) for each in outcome.fills] == [(0, 10_000)]
+def test_the_worth_of_what_is_held_is_rounded_down() -> None:
+    assert SELL.with_(held_share_micros=usdc("7.777777")).decide().target_notional_micros == usdc("3.888888")
 
 
 def test_shrink_goes_down_to_the_headroom_but_not_below_the_minimum() -> None:
@@ -113,32 +101,69 @@ def test_shrink_goes_down_to_the_headroom_but_not_below_the_minimum() -> None:
     assert scene.decide().target_notional_micros == usdc(6)
     assert scene.with_(exposure_market_micros=usdc(495)).decide().target_notional_micros == usdc(5)
     assert scene.with_(exposure_market_micros=usdc(495) + 1).reasons() == {"RISK_CAP_MARKET", "RISK_CAP_GLOBAL"}
+    assert scene.with_(exposure_market_micros=0).decide().target_notional_micros == usdc(10)
+    # 5 % of 10,000.000019 is 500.00000095, of which 494 are used
+    odd = scene.with_(equity_micros=usdc("10000.000019"), peak_equity_micros=usdc("10000.000019"))
+    assert odd.decide().target_notional_micros == usdc(6)
+
+
+def test_shrink_knows_the_exchanges_minimum_too_and_none_for_a_split() -> None:
+    scene = BUY.with_(cap_policy="SHRINK", min_trade_notional_micros=0, exposure_market_micros=usdc(499))
+    assert scene.decide().target_notional_micros == usdc(1)
+    assert scene.with_(exposure_market_micros=usdc(499) + 1).reasons() == {"RISK_CAP_MARKET"}
+    split = SPLIT.with_(cap_policy="SHRINK", exposure_market_micros=usdc(500) - 1)
+    assert split.decide().filled_share_micros == 1
+    assert split.with_(exposure_market_micros=usdc(500)).reasons() == {"RISK_CAP_MARKET"}
+
+
+def test_where_it_cannot_shrink_every_cap_the_target_is_beyond_is_named() -> None:
+    # 6 are left of the total and nothing of the market: the target stays 10, which both caps stop
+    scene = BUY.with_(cap_policy="SHRINK", exposure_total_micros=usdc(6_994), exposure_market_micros=usdc(500))
+    assert scene.reasons() == {"RISK_CAP_TOTAL", "RISK_CAP_MARKET"}
+    assert scene.decide().target_notional_micros == usdc(10)
 
 
 def test_a_buy_never_spends_more_than_the_cash_even_when_its_fee_is_higher_than_at_the_limit() -> None:
-    # below the limit the same notional buys more shares, whose fee is higher than what the risk phase reserved
+    # 10 and 2.475 are reserved at the limit of 0.505, but at 0.495 the same notional buys more shares:
+    # 20.20 cost 9.999 and 0.5 * 9.999 * 0.505 = 2.52474, one lot less 9.99405 and 2.52349
     scene = BUY.with_(fee_rate=Decimal("0.5"), book=book(levels(("0.485", "1000")), levels(("0.495", "1000"))))
     reserved = fee_at_price(Decimal("0.5"), Decimal(1), usdc(10), usdc("0.505"))
-    outcome = scene.with_(cash_micros=usdc(10) + reserved).decide()
-    assert outcome.decision == "EXECUTE"
-    assert outcome.filled_notional_micros + outcome.fee_micros <= usdc(10) + reserved
-    more = outcome.filled_notional_micros + usdc("0.00495")
-    assert (
-        more + order_fee(Decimal("0.5"), Decimal(1), more, outcome.filled_share_micros + 10_000) > usdc(10) + reserved
-    )
+    assert reserved == usdc("2.475")
+    for cash, shares in (
+        ("12.52374", "20.20"), ("12.523739", "20.19"), ("12.51754", "20.19"), ("12.517539", "20.18"),
+        ("12.475", "20.12"),
+    ):  # fmt: skip
+        outcome = scene.with_(cash_micros=usdc(cash)).decide()
+        assert outcome.filled_share_micros == usdc(shares)
+        assert outcome.filled_notional_micros + outcome.fee_micros <= usdc(cash)
+    assert scene.with_(cash_micros=usdc("12.475") - 1).reasons() == {"INSUFFICIENT_CASH"}
+
+
+def test_the_cash_that_is_left_buys_at_least_one_lot_or_it_is_a_skip() -> None:
+    # a lot at 0.995 costs 9,950 micros and a fee of 24, floored to 20; at the limit of 0.996 it is 19, floored to 10
+    scene = BUY.with_(
+        min_trade_notional_micros=0, min_marketable_micros=0, notional_micros=995_000, share_micros=1_000_000,
+        fee_rate=Decimal("0.5"), book=book(levels(("0.994", "1000")), levels(("0.995", "1000"))),
+        max_worse_than_their_price_micros=1_000,
+    )  # fmt: skip
+    assert scene.with_(cash_micros=9_970).decide().fee_micros == 20
+    assert scene.with_(cash_micros=9_969).reasons() == {"NO_LIQUIDITY_WITHIN_BOUNDS"}
+    assert scene.with_(cash_micros=9_959).reasons() == {"INSUFFICIENT_CASH"}
 
 
 def test_split_copies_a_share_as_far_as_cash_allows() -> None:
     outcome = SPLIT.decide()
     assert (outcome.filled_share_micros, outcome.filled_notional_micros, outcome.fee_micros) == (usdc(10), usdc(10), 0)
     assert SPLIT.with_(cash_micros=usdc(3)).decide().filled_share_micros == usdc(3)
-    assert outcome.limit_price_micros is None
-    assert outcome.counterfactual_share_micros is None
+    for split in (outcome, SPLIT.with_(book=BUY.book, engine_paused=True).decide()):
+        assert split.limit_price_micros is split.mid_price_micros is split.counterfactual_share_micros is None
+    assert SPLIT.with_(fee_rate=Decimal("0.07"), cash_micros=usdc(3)).decide().fee_micros == 0
 
 
 def test_merge_copies_a_share_as_far_as_the_smaller_leg_goes() -> None:
     assert MERGE.decide().filled_share_micros == usdc(10)
     assert MERGE.with_(held_share_micros=usdc("0.333333")).decide().filled_share_micros == 333_333
+    assert MERGE.with_(held_share_micros=-1).decide().target_notional_micros == 0
 
 
 def test_a_skip_with_a_book_says_what_the_walk_would_have_filled() -> None:
@@ -154,6 +179,39 @@ def test_the_counterfactual_lifts_the_price_bound_that_failed() -> None:
     assert outcome.counterfactual_share_micros == usdc("18.18")
     none = SELL.with_(held_share_micros=0).decide()
     assert (none.counterfactual_share_micros, none.counterfactual_notional_micros) == (0, 0)
+
+
+def test_the_counterfactual_keeps_the_price_bounds_that_did_not_fail() -> None:
+    paused = BUY.with_(engine_paused=True, book=book(levels(("0.49", "1000")), levels(("0.50", "10"), ("0.52", "10"))))
+    assert paused.decide().counterfactual_share_micros == usdc(10)
+    # their price lets 0.51, the mid 0.51: either alone keeps 0.52 out
+    assert paused.with_(max_chase_mid_micros=50_000).decide().counterfactual_share_micros == usdc(10)
+    assert paused.with_(max_worse_than_their_price_micros=50_000).decide().counterfactual_share_micros == usdc(10)
+    # 0.55 is beyond 0.51, but 0.57 beyond the mid's 0.56, too
+    worse = BUY.with_(book=book(levels(("0.54", "1000")), levels(("0.55", "10"), ("0.57", "10")))).decide()
+    assert [reason.value for reason in worse.reasons] == ["WORSE_THAN_THEIR_PRICE", "NO_LIQUIDITY_WITHIN_BOUNDS"]
+    assert worse.counterfactual_share_micros == usdc(10)
+    # 0.50 is beyond the mid's 0.499, but 0.52 beyond their 0.51, too
+    chasing = BUY.with_(
+        book=book(levels(("0.468", "1000")), levels(("0.50", "10"), ("0.52", "10"))), max_spread_micros=50_000
+    ).decide()
+    assert [reason.value for reason in chasing.reasons] == ["CHASING_MID", "NO_LIQUIDITY_WITHIN_BOUNDS"]
+    assert chasing.counterfactual_share_micros == usdc(10)
+    # both are lifted: 10 at 0.60 and what 4 buy at 0.70
+    both = BUY.with_(
+        book=book(levels(("0.50", "1000")), levels(("0.60", "10"), ("0.70", "10"))), max_spread_micros=200_000
+    ).decide()
+    assert {reason.value for reason in both.reasons} >= {"WORSE_THAN_THEIR_PRICE", "CHASING_MID"}
+    assert both.counterfactual_share_micros == usdc(10) + usdc("5.71")
+
+
+def test_the_counterfactual_walks_to_what_the_caps_left() -> None:
+    shrunk = BUY.with_(
+        cap_policy="SHRINK", exposure_market_micros=usdc(494), max_spread_micros=0,
+        book=book(levels(("0.49", "1000")), levels(("0.50", "1000"))),
+    ).decide()  # fmt: skip
+    assert [reason.value for reason in shrunk.reasons] == ["SPREAD_TOO_WIDE"]
+    assert (shrunk.target_notional_micros, shrunk.counterfactual_share_micros) == (usdc(6), usdc(12))
 
 
 @pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
@@ -173,32 +231,3 @@ def test_checks_carry_phase_verdict_numbers_and_reason() -> None:
         "reason": "SPREAD_TOO_WIDE",
     }  # fmt: skip
     assert {each["verdict"] for each in documents} == {"pass", "fail"}
-
-
-def test_the_fee_of_an_order_is_floored_to_ten_micros() -> None:
-    # 0.05 * 11.8768 * (22.84 - 11.8768) / 22.84 = 0.285043...
-    assert order_fee(Decimal("0.05"), Decimal(1), usdc("11.8768"), usdc("22.84")) == 285_040
-    assert order_fee(Decimal(0), Decimal(1), usdc(1), usdc(2)) == 0
-    assert order_fee(Decimal("0.05"), Decimal(1), 0, 0) == 0
-
-
-@given(
-    st.integers(1, 10**6), st.integers(1, 10**6), st.sampled_from(["0.07", "0.0625", "0.001"]), st.integers(1, 3),
-)  # fmt: skip
-def test_an_exponent_other_than_one_is_exact(part: int, rest: int, rate: str, exponent: int) -> None:
-    notional, shares = part * 10, (part + rest) * 10
-    price = Fraction(notional, shares)
-    exact = Fraction(rate) * shares * (price * (1 - price)) ** exponent
-    assert order_fee(Decimal(rate), Decimal(exponent), notional, shares) == int(exact // 10) * 10
-
-
-def test_a_fractional_exponent_is_exact_too() -> None:
-    # p = 0.5: (0.25) ** 0.5 = 0.5 exactly, so 0.02 * 100 * 0.5 = 1 USDC and not ten micros less
-    assert order_fee(Decimal("0.02"), Decimal("0.5"), usdc(50), usdc(100)) == usdc(1)
-
-
-@given(st.integers(0, 10**7), st.lists(st.integers(1, 10**8), min_size=1, max_size=10))
-def test_shares_of_a_fee_sum_to_it_and_the_rest_is_the_lasts(fee: int, notionals: list[int]) -> None:
-    parts = share_fee(fee, notionals)
-    assert sum(parts) == fee
-    assert parts[:-1] == [fee * each // sum(notionals) for each in notionals[:-1]]

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.domain.kinds import GroupKind, Scope, Side
-from services.simulator.core.portfolio import Holding, PortfolioState, Start, Trade, attribute
+from libs.common.domain.statistics import Start, attribute
+from services.simulator.core.portfolio import Holding, PortfolioState, Trade
 from tests.support.decisions import CONDITION, GROUP, MARKET, NO, YES, usdc
 
 OTTER, HERON, CRANE = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -126,3 +128,64 @@ def test_liquidity_taken_adds_up_by_price_and_side() -> None:
     found.take((YES, "h1", Side.SELL), [(4, 9)])
     assert found.view(GROUP, MARKET, "h1", None).taken == ((5, 11), (6, 2))
     assert found.view(GROUP, MARKET, "h2", None).taken == ()
+
+
+def test_a_sell_brings_its_proceeds_less_the_fee() -> None:
+    found = state()
+    found.load({YES: Holding(CONDITION, usdc(10), usdc(4))}, {})
+    found.apply(trade(Side.SELL, "4", "3", fee="0.2"))
+    assert (found.cash_micros, found.held(YES)) == (usdc("1002.8"), usdc(6))
+
+
+def test_a_trade_names_its_token() -> None:
+    with pytest.raises(ValueError, match="expected a TRADE with an asset"):
+        state().apply(replace(trade(Side.BUY, "1", "1"), asset_id=None))
+
+
+def test_a_trade_sees_its_token_and_a_merge_the_smaller_leg() -> None:
+    found = state()
+    found.load({YES: Holding(CONDITION, usdc(5), usdc(2)), NO: Holding(CONDITION, usdc(3), usdc(1))}, {})
+    merge = replace(GROUP, kind=GroupKind.MERGE, side=None, asset_id=None)
+    assert found.view(GROUP, MARKET, None, None).held_share_micros == usdc(5)
+    assert found.view(merge, MARKET, None, None).held_share_micros == usdc(3)
+
+
+def test_of_an_unknown_market_the_groups_own_token_and_condition_are_seen() -> None:
+    found = state()
+    found.load({YES: Holding(CONDITION, usdc(5), usdc(2)), NO: Holding("0xother", usdc(3), usdc(1))}, {})
+    view = found.view(GROUP, None, None, None)
+    assert (view.leg_share_micros, view.held_share_micros) == ((usdc(5),), usdc(5))
+    assert (view.exposure_market_micros, view.exposure_total_micros) == (usdc(2), usdc(3))
+    merge = replace(GROUP, kind=GroupKind.MERGE, side=None, asset_id=None)
+    assert found.view(merge, None, None, None).leg_share_micros == ()
+
+
+def test_a_group_that_does_not_know_its_condition_has_its_markets_exposure() -> None:
+    found = state()
+    found.load({YES: Holding(CONDITION, usdc(5), usdc(2))}, {})
+    view = found.view(replace(GROUP, condition_id=None), MARKET, None, None)
+    assert view.exposure_market_micros == usdc(2)
+
+
+def test_in_a_users_own_portfolio_all_exposure_is_theirs() -> None:
+    found = state()
+    found.load({YES: Holding(CONDITION, usdc(5), usdc(2))}, {})
+    assert found.view(GROUP, MARKET, None, None).exposure_user_micros == usdc(2)
+
+
+def test_the_peak_is_the_highest_equity_known() -> None:
+    found = state()
+    found.load({}, {})
+    for known, seen in ((None, 1000), (usdc(900), 1000), (usdc(1100), 1100)):
+        found.peak_equity_micros = known
+        assert found.view(GROUP, MARKET, None, None).peak_equity_micros == usdc(seen)
+
+
+def test_groups_in_their_order_are_not_late() -> None:
+    found = state()
+    found.load({}, {})
+    view = found.view(GROUP, MARKET, None, None)
+    younger = replace(GROUP, id=UUID(int=8))
+    assert [found.decided(each, view, drawdown_tripped=False)[1] for each in (GROUP, younger, younger, GROUP)] == [
+        False, False, False, True,
+    ]  # fmt: skip

@@ -1,236 +1,243 @@
 """The engine against an independent reference in rationals, on random groups, portfolios, configurations and books."""
 
+from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+from uuid import UUID
 
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from libs.common.domain.kinds import GroupKind, Scope, Side
+from libs.common.domain.kinds import Side
+from libs.common.domain.reasons import Reason
+from libs.common.domain.statistics import Start
+from services.simulator.core.outcome import Outcome
+from services.simulator.core.portfolio import PortfolioState, Trade
 from tests.core import reference_decision as reference
-from tests.support.decisions import CONDITION, MARKET, NOW, YES, Scene, book, levels
+from tests.core.decision_worlds import ONE, SPOILERS, Thrown, amount, case_of, config_of, plays, scene_of, scenes
+from tests.support.decisions import CONDITION, YES, Scene
 
-SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def micros(low: str, high: str, step: str = "0.000001") -> st.SearchStrategy[int]:
-    low_n, high_n, step_n = (int(Decimal(each) * 10**6) for each in (low, high, step))
-    return st.integers(low_n // step_n, high_n // step_n).map(lambda count: count * step_n)
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+RANDOM = settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+SWEPT_PER_SPOILER = 150
 
 
-def amount(value: int) -> Fraction:
-    return Fraction(value, 10**6)
+def shown(value: int | None) -> Fraction | None:
+    return None if value is None else amount(value)
 
 
-@st.composite
-def sides(draw: st.DrawFn, middle: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Books of one market: empty, one-sided, crossed, huge, one tick wide."""
-    tick = draw(st.sampled_from([1_000, 10_000]))
-    sizes = st.one_of(
-        micros("0.01", "40", "0.01"), micros("0.000001", "20"), micros("20", "400", "0.01"), st.just(10**12)
-    )
-
-    def side(sign: int) -> list[tuple[int, int]]:
-        start = middle + sign * tick * draw(st.sampled_from([0, 1, 1, 2, -1]))
-        count = draw(st.sampled_from([0, 1, 2, 3, 4, 6]))
-        return [(start + sign * tick * place, draw(sizes)) for place in range(count)]
-
-    return side(-1), side(1)
-
-
-@st.composite
-def scenes(draw: st.DrawFn) -> tuple[Scene, reference.Case, reference.Config]:
-    kind = draw(st.sampled_from(["TRADE", "TRADE", "TRADE", "TRADE", "SPLIT", "MERGE"]))
-    side = draw(st.sampled_from(["BUY", "SELL"])) if kind == "TRADE" else None
-    middle = draw(st.integers(45, 55)) * 10_000
-    price = middle + draw(st.one_of(st.sampled_from([-10_000, 0, 10_000]), micros("0", "0.02")))
-    shares = draw(micros("1", "3000", "0.01"))
-    notional = max(1, price * shares // 10**6 + draw(st.integers(-2, 2)))
-    bids, asks = draw(sides(middle))
-    equity = draw(st.one_of(micros("600", "800"), st.just(10_000 * 10**6), micros("2000", "20000")))
-    near = st.integers(-2, 2)
-    cash = draw(st.one_of(micros("4", "20"), st.just(10_000 * 10**6), st.just(10_000 * 10**6)))
-    caps = {"max_total_exposure_pct": 70, "max_exposure_per_market_pct": 5, "max_exposure_per_user_pct": 20}
-    exposures = [
-        draw(st.sampled_from([0, 0, 0, 0, equity * pct // 100 - 5 * 10**6 + draw(near), equity * pct // 100 - 10**6]))
-        for pct in caps.values()
-    ]
-    exposures = [max(0, each) for each in exposures]
-    config = draw(configs())
-    left = draw(st.one_of(st.none(), st.sampled_from([90_000] * 5 + [-5, 1799, 1800, 1801])))
-    age = draw(st.sampled_from([3] * 9 + [119, 120, 121]))
-    held = draw(st.one_of(st.just(0), micros("0.000001", "30"), micros("0.01", "30", "0.01")))
-    shadow = draw(st.one_of(st.none(), micros("1", "6000")))
-    taken = [(level[0], draw(micros("0.01", "20", "0.01"))) for level in (asks if side == "BUY" else bids)[:2]]
-    taken = taken if draw(st.booleans()) else []
-    starts = [
-        draw(st.one_of(st.none(), st.just(equity), st.just(equity * 103 // 100), micros("400", "25000")))
-        for _ in range(2)
-    ]
-    scene = Scene(
-        market=replace(
-            MARKET,
-            close_time=None if left is None else NOW + timedelta(seconds=left),
-            closed=draw(st.sampled_from([False] * 39 + [True])),
-            resolved=draw(st.sampled_from([False] * 39 + [True])),
-            accepting_orders=draw(st.sampled_from([True] * 39 + [False])),
-            fee_rate=Decimal(draw(st.sampled_from(["0", "0.07", "0.0625"]))),
-            fee_exponent=Decimal(draw(st.sampled_from([1, 1, 2]))),
-        ),
-        book=None
-        if kind != "TRADE" or draw(st.sampled_from([False] * 39 + [True]))
-        else book(
-            levels(*((str(Decimal(p) / 10**6), str(Decimal(s) / 10**6)) for p, s in bids)),
-            levels(*((str(Decimal(p) / 10**6), str(Decimal(s) / 10**6)) for p, s in asks)),
-        ),
-        config=config,
-    ).with_(
-        scope=draw(st.sampled_from([Scope.EXEC_USER, Scope.EXEC_GLOBAL])),
-        engine_paused=draw(st.sampled_from([False] * 39 + [True])),
-        user_enabled=draw(st.sampled_from([True] * 39 + [False])),
-        kind=GroupKind(kind),
-        side=None if side is None else Side(side),
-        asset_id=YES if kind == "TRADE" else None,
-        share_micros=shares,
-        notional_micros=notional,
-        first_event_time=NOW - timedelta(seconds=age),
-        cash_micros=cash,
-        equity_micros=equity,
-        exposure_total_micros=exposures[0],
-        exposure_market_micros=exposures[1],
-        exposure_user_micros=exposures[2],
-        held_share_micros=held,
-        day_start_equity_micros=starts[0],
-        week_start_equity_micros=starts[1],
-        day_flows_micros=draw(st.sampled_from([0, 0, 100 * 10**6])),
-        week_flows_micros=draw(st.sampled_from([0, 0, -100 * 10**6])),
-        peak_equity_micros=max(equity, draw(st.sampled_from([0, 0, 0, 11_000 * 10**6, 25_000 * 10**6]))),
-        drawdown_tripped=draw(st.sampled_from([False] * 39 + [True])),
-        taken=tuple(sorted(dict(taken).items())),
-        shadow_held_micros=shadow,
-    )
-    if draw(st.sampled_from([False] * 39 + [True])):
-        scene = scene.with_(market=None)
-    return scene, case_of(scene), config_of(config)
-
-
-@st.composite
-def configs(draw: st.DrawFn) -> dict[str, Any]:
-    changes: dict[str, Any] = {
-        "copy_pct": draw(st.sampled_from(["1", "0.5", "2.5", "100"])),
-        "below_min": draw(st.sampled_from(["CLAMP_UP", "SKIP"])),
-        "sell_sizing": draw(st.sampled_from(["NOTIONAL", "PROPORTIONAL"])),
-        "cap_policy": draw(st.sampled_from(["SKIP", "SHRINK"])),
-        "depth_multiple": draw(st.sampled_from(["1.25", "0.5", "0", "3"])),
-        "min_trade_notional_micros": draw(st.sampled_from([5_000_000, 500_000, 0])),
-        "max_spread_micros": draw(st.sampled_from([20_000, 10_000, 100_000])),
-        "max_worse_than_their_price_micros": draw(st.sampled_from([10_000, 0, 50_000])),
-        "max_chase_mid_micros": draw(st.sampled_from([15_000, 5_000, 50_000])),
-        "user_max_trade_notional_micros": draw(st.sampled_from([None, 8_000_000, 2_000_000])),
-        "market_blacklist": draw(st.sampled_from([[], [], [], [CONDITION]])),
-    }
-    return {name: value for name, value in changes.items() if draw(st.booleans())}
-
-
-def case_of(scene: Scene) -> reference.Case:
-    group, view, market, given_book = scene.group, scene.view, scene.market, scene.book
-    case = reference.Case(
-        scope=scene.clock.scope,
-        kind=group.kind,
-        side=group.side,
-        their_notional=amount(group.notional_micros),
-        their_shares=amount(group.share_micros),
-        age_s=Fraction(int((NOW - group.first_event_time).total_seconds())),
-        paused=scene.clock.engine_paused,
-        user_enabled=scene.clock.user_enabled,
-        market_known=market is not None,
-        has_book=given_book is not None,
-        cash=amount(view.cash_micros),
-        equity=amount(view.equity_micros),
-        exposure_total=amount(view.exposure_total_micros),
-        exposure_market=amount(view.exposure_market_micros),
-        exposure_user=amount(view.exposure_user_micros),
-        held=amount(view.held_share_micros),
-        day_start=None if view.day_start_equity_micros is None else amount(view.day_start_equity_micros),
-        day_flows=amount(view.day_flows_micros),
-        week_start=None if view.week_start_equity_micros is None else amount(view.week_start_equity_micros),
-        week_flows=amount(view.week_flows_micros),
-        peak=amount(view.peak_equity_micros),
-        tripped=view.drawdown_tripped,
-        taken={amount(price): amount(shares) for price, shares in view.taken},
-        shadow_held=None if view.shadow_held_micros is None else amount(view.shadow_held_micros),
-    )
-    if given_book is not None:
-        case.bids = [(amount(each.price_micros), amount(each.share_micros)) for each in given_book.bids]
-        case.asks = [(amount(each.price_micros), amount(each.share_micros)) for each in given_book.asks]
-    if market is not None:
-        case.closed, case.resolved, case.accepting = market.closed, market.resolved, market.accepting_orders
-        case.fee_rate, case.fee_exponent = Fraction(market.fee_rate), int(market.fee_exponent)
-        if market.close_time is not None:
-            case.seconds_to_close = Fraction(int((market.close_time - NOW).total_seconds()))
-    return case
-
-
-def config_of(changes: dict[str, Any]) -> reference.Config:
-    config = reference.Config()
-    if "copy_pct" in changes:
-        config.copy_pct = Fraction(changes["copy_pct"])
-    if "depth_multiple" in changes:
-        config.depth_multiple = Fraction(changes["depth_multiple"])
-    config.below_min = changes.get("below_min", config.below_min)
-    config.sell_sizing = changes.get("sell_sizing", config.sell_sizing)
-    config.cap_policy = changes.get("cap_policy", config.cap_policy)
-    config.blacklisted = bool(changes.get("market_blacklist"))
-    for name, mine in (
-        ("min_trade_notional_micros", "min_trade"),
-        ("max_spread_micros", "spread"),
-        ("max_worse_than_their_price_micros", "worse"),
-        ("max_chase_mid_micros", "chase"),
-        ("user_max_trade_notional_micros", "own_maximum"),
-    ):
-        if changes.get(name) is not None:
-            setattr(config, mine, amount(changes[name]))
-    return config
-
-
-@SETTINGS
-@given(scenes())
-def test_the_engine_decides_as_the_reference_does(drawn: tuple[Scene, reference.Case, reference.Config]) -> None:
-    scene, case, config = drawn
-    answer, outcome = reference.decide(case, config), scene.decide()
+def agree(scene: Scene) -> tuple[reference.Answer, Outcome]:
+    """Compare everything the engine says with the reference."""
+    answer, outcome = reference.decide(case_of(scene), config_of(scene)), scene.decide()
     assert {reason.value for reason in outcome.reasons} == answer.reasons
-    assert amount(outcome.target_notional_micros or 0) == answer.target
+    assert (outcome.decision == "EXECUTE") == (not answer.reasons)
+    assert {name.partition(".")[0] for name, verdict, *_ in outcome.checks if verdict is False} == (
+        {answer.phase} if answer.phase else set()
+    )
+    assert shown(outcome.target_notional_micros) == answer.target
     filled = (outcome.filled_share_micros, outcome.filled_notional_micros, outcome.fee_micros)
     assert tuple(map(amount, filled)) == (answer.shares, answer.notional, answer.fee)
-    assert [
-        (fill.level, amount(fill.price_micros), amount(fill.share_micros), amount(fill.notional_micros))
-        for fill in outcome.fills
-    ] == answer.levels
-    imagined = (outcome.counterfactual_share_micros, outcome.counterfactual_notional_micros)
-    if answer.imagined is None:
-        assert imagined == (None, None)
-    else:
-        assert (amount(imagined[0] or 0), amount(imagined[1] or 0)) == answer.imagined
+    assert [(fill.level, *map(amount, fill[1:])) for fill in outcome.fills] == [
+        (fill.level, fill.price, fill.shares, fill.notional, fill.fee) for fill in answer.fills
+    ]
+    assert (shown(outcome.vwap_price_micros), outcome.partial) == (answer.vwap, answer.partial)
+    seen = (outcome.best_bid_micros, outcome.best_ask_micros, outcome.mid_price_micros, outcome.limit_price_micros)
+    assert tuple(map(shown, seen)) == (answer.bid, answer.ask, answer.mid, answer.limit)
+    assert shown(outcome.depth_micros) == answer.depth
+    imagined = (shown(outcome.counterfactual_share_micros), shown(outcome.counterfactual_notional_micros))
+    assert imagined == (answer.imagined or (None, None))
+    assert outcome.drawdown_tripped == answer.tripped
+    return answer, outcome
 
 
-@SETTINGS
+@RANDOM
 @given(scenes())
-def test_a_decision_never_oversteps(drawn: tuple[Scene, reference.Case, reference.Config]) -> None:
-    scene, _, _ = drawn
+def test_the_engine_decides_as_the_reference_does(scene: Scene) -> None:
+    agree(scene)
+
+
+@RANDOM
+@given(scenes())
+def test_a_decision_never_oversteps(scene: Scene) -> None:
     outcome, group, view = scene.decide(), scene.group, scene.view
     assert (outcome.decision == "SKIP") == bool(outcome.reasons)
-    if group.kind is GroupKind.TRADE and outcome.fills:
-        buying = group.side is Side.BUY
-        assert outcome.filled_notional_micros <= (outcome.target_notional_micros or 0)
-        assert sum(fill.fee_micros for fill in outcome.fills) == outcome.fee_micros
-        assert sum(fill.share_micros for fill in outcome.fills) == outcome.filled_share_micros
-        assert all(fill.share_micros % 10_000 == 0 for fill in outcome.fills)
-        limit = outcome.limit_price_micros or 0
-        assert all(fill.price_micros <= limit if buying else fill.price_micros >= limit for fill in outcome.fills)
-        if buying:
-            assert outcome.filled_notional_micros + outcome.fee_micros <= view.cash_micros
-        else:
-            assert outcome.filled_share_micros <= view.held_share_micros
+    if not outcome.fills:
+        return
+    buying = group.side is Side.BUY
+    assert outcome.filled_notional_micros <= (outcome.target_notional_micros or 0)
+    assert sum(fill.fee_micros for fill in outcome.fills) == outcome.fee_micros
+    assert sum(fill.share_micros for fill in outcome.fills) == outcome.filled_share_micros
+    assert all(fill.share_micros % 10_000 == 0 for fill in outcome.fills)
+    limit = outcome.limit_price_micros or 0
+    assert all(fill.price_micros <= limit if buying else fill.price_micros >= limit for fill in outcome.fills)
+    if buying:
+        assert outcome.filled_notional_micros + outcome.fee_micros <= view.cash_micros
+    else:
+        assert outcome.filled_share_micros <= view.held_share_micros
+
+
+@RANDOM
+@given(plays())
+def test_a_portfolio_carried_from_decision_to_decision_is_seen_as_kept_by_hand(scenes: list[Scene]) -> None:
+    """What was decided before shows in cash, shares, exposure, equity, and in what is left of the book's version."""
+    kept = reference.Kept(cash=Fraction(200), mark=None if scenes[0].group.share_micros % 3 else Fraction(1, 2))
+    start = Start(200 * ONE, 0)
+    scope = scenes[0].clock.scope
+    state = PortfolioState(UUID(int=9), scope, 200 * ONE, 200 * ONE, start, start, 200 * ONE, False, 0, None)
+    state.load({}, {} if kept.mark is None else {YES: 500_000})
+    for given_scene in scenes:
+        group, version = given_scene.group, given_scene.book.hash if given_scene.book else ""
+        view = state.view(group, given_scene.market, version, None)
+        scene = replace(given_scene, view=view)
+        case = case_of(scene)
+        assert case == replace(case, **kept.seen_by(version, case.side or ""))
+        answer, outcome = agree(scene)
+        state.decided(group, view, outcome.drawdown_tripped)
+        if outcome.decision == "EXECUTE":
+            state.apply(
+                Trade(group.kind, group.side, CONDITION, YES, (), group.user_id, outcome.filled_share_micros,
+                      outcome.filled_notional_micros, outcome.fee_micros)
+            )  # fmt: skip
+            state.take((YES, version, group.side), [(fill.price_micros, fill.share_micros) for fill in outcome.fills])
+        kept.keep(version, case.side or "", answer)
+
+
+def seconds(left: float) -> int:
+    return round(left * ONE)
+
+
+def margin(scene: Scene, outcome: Outcome, name: str, value: Any, bound: Any) -> int | None:
+    """Return by how many units a check is within its bound: 0 at the bound, -1 one unit beyond; None: has no bound."""
+    config, view = config_of(scene), scene.view
+    buying = scene.group.side is Side.BUY
+    match name:
+        case "market.age":
+            return seconds(bound - value)
+        case "market.time_to_close" if isinstance(value, float):
+            return seconds(value - bound)
+        case "breakers.daily_loss" | "breakers.weekly_loss" if isinstance(value, dict):
+            limit = config.daily_pct if name == "breakers.daily_loss" else config.weekly_pct
+            return int(value["equity"] + reference.percent(limit, Fraction(value["start"])) // 1 - value["start"])
+        case "breakers.drawdown" if not view.drawdown_tripped:
+            return int(
+                value["equity"] + reference.percent(config.drawdown_pct, Fraction(value["peak"])) // 1 - value["peak"]
+            )
+        case "size.marketable":
+            return int(value - bound)
+        case "size.position" | "book.liquidity":
+            return int(value - 1)
+        case "risk.total" | "risk.market" | "risk.user":
+            cap = getattr(config, f"{name.partition('.')[2]}_pct")
+            return int(reference.percent(cap, Fraction(value["equity"])) // 1 - value["exposure"] - value["target"])
+        case "risk.cash":
+            return int(bound - value["target"] - value["fee_at_limit"])
+        case "book.spread" if value is not None:
+            return int(bound - value)
+        case "book.their_price" | "book.mid" if value is not None and bound is not None:
+            return int(bound - value) if buying else int(value - bound)
+        case "book.depth" if value["band"]:
+            return -int(config.depth_multiple * value["target"] - value["band"] // 1)
+    return None
+
+
+BOUNDED = [
+    "market.age", "market.time_to_close", "breakers.daily_loss", "breakers.weekly_loss", "breakers.drawdown",
+    "size.marketable", "size.position", "risk.total", "risk.market", "risk.user", "risk.cash", "book.spread",
+    "book.their_price", "book.mid", "book.depth", "book.liquidity",
+]  # fmt: skip
+
+
+def features(scene: Scene, answer: reference.Answer, outcome: Outcome) -> set[str]:
+    """Return what is worth having seen of this decision."""
+    case, config = case_of(scene), config_of(scene)
+    found = {reason.value for reason in outcome.reasons}
+    for name, verdict, value, bound, _ in outcome.checks:
+        units = None if verdict is None else margin(scene, outcome, name, value, bound)
+        found |= {f"{name} at its bound"} if units == 0 and verdict else set()
+        found |= {f"{name} one beyond"} if units == -1 and not verdict else set()
+    if answer.reasons:
+        walked = answer.imagined is not None and answer.imagined[0] > 0
+        return found | {f"imagined despite {reason}" for reason in answer.reasons if walked}
+    found.add(f"{case.side or case.kind} in {case.scope}")
+    if not case.opens:
+        found |= {f"a reduction despite {code}" for code in stopping_an_open(case, config)}
+    elif config.cap_policy == "SHRINK" and (answer.target or 0) < reference.sized(case, config)[0]:
+        found.add("shrunk")
+    if case.trades:
+        found |= of_a_trade(case, config, answer)
+    return found
+
+
+def stopping_an_open(case: reference.Case, config: reference.Config) -> set[str]:
+    """Return what would stop a reduction if it were an open."""
+    as_open = reference.Case(**{**vars(case), "side": "BUY"})
+    _, stopped = reference.risk(as_open, config, answer_target(as_open, config), None)
+    return reference.market(as_open, config) | reference.breakers(as_open, config) | stopped
+
+
+def answer_target(case: reference.Case, config: reference.Config) -> Fraction:
+    return reference.clamped(case, config)[0]
+
+
+def of_a_trade(case: reference.Case, config: reference.Config, answer: reference.Answer) -> set[str]:
+    quote, target = reference.Quote(case, config), answer.target or Fraction(0)
+    copied = reference.down(reference.percent(config.copy_pct, case.their_notional))
+    of_equity = reference.down(reference.percent(config.max_of_equity_pct, case.equity))
+    whole = reference.ordered(case, quote, target, None)
+    seen = {
+        f"fee with exponent {case.fee_exponent}": answer.fee > 0,
+        "partial": answer.partial,
+        "three levels": len(answer.fills) > 2,
+        "clamped up": copied < config.min_trade == target,
+        "clamped to the maximum": copied > config.max_trade == target,
+        "clamped to the share of equity": copied > of_equity == target,
+        "clamped to the user's own": config.own_maximum is not None and copied > config.own_maximum == target,
+        "a SELL of all that is held": case.side == "SELL" and answer.shares > case.held - reference.LOT,
+        "a SELL below the minimum": case.side == "SELL"
+        and config.sell_sizing == "NOTIONAL"
+        and target < config.min_trade,
+        "a SELL of a fraction": case.side == "SELL" and config.sell_sizing == "PROPORTIONAL",
+        "walked again with less": case.side == "BUY" and whole[3] + whole[4] > case.cash,
+        "spent to the last micro": case.side == "BUY" and answer.notional + answer.fee == case.cash,
+        "after own consumption": any(fill.price in case.taken for fill in answer.fills),
+        "past what was consumed": any(price in case.taken for _, price, _ in quote.within(quote.limit))
+        and answer.fills[0].level > 0,
+        "a crossed book": answer.bid is not None and answer.ask is not None and answer.bid > answer.ask,
+        "a touching book": answer.bid == answer.ask,
+        "one tick wide": answer.bid is not None and answer.ask == answer.bid + 1000 * reference.MICRO,
+        "a huge level": any(size > 10**9 for _, size in quote.side),
+        "with a past end": case.seconds_to_close is not None and case.seconds_to_close <= 0,
+    }
+    return {name for name, is_so in seen.items() if is_so}
+
+
+SCOPES, KINDS = ("EXEC_USER", "EXEC_GLOBAL"), ("BUY", "SELL", "SPLIT", "MERGE")
+WANTED = (
+    {reason.value for reason in Reason}
+    | {f"{name} {where}" for name in BOUNDED for where in ("at its bound", "one beyond")}
+    | {f"{kind} in {scope}" for kind in KINDS for scope in SCOPES}
+    | {f"fee with exponent {exponent}" for exponent in (0, 1, 2)}
+    | {f"a reduction despite {code}" for code in (
+        "MARKET_CLOSING_SOON", "MARKET_BLACKLISTED", "BREAKER_DAILY_LOSS", "BREAKER_WEEKLY_LOSS", "BREAKER_DRAWDOWN",
+        "RISK_CAP_TOTAL", "RISK_CAP_MARKET", "RISK_CAP_USER", "INSUFFICIENT_CASH",
+    )}
+    | {f"imagined despite {reason}" for reason in Reason if reason not in {
+        Reason.UNSUPPORTED_EVENT, Reason.BOOK_UNAVAILABLE, Reason.NO_POSITION, Reason.NO_POSITION_TO_MERGE,
+    }}
+    | {
+        "partial", "three levels", "clamped up", "clamped to the maximum", "clamped to the share of equity",
+        "clamped to the user's own", "a SELL of all that is held", "a SELL below the minimum", "a SELL of a fraction",
+        "walked again with less", "spent to the last micro", "after own consumption", "past what was consumed",
+        "a crossed book", "a touching book", "one tick wide", "a huge level", "with a past end", "shrunk",
+    }
+)  # fmt: skip
+
+
+def test_a_fixed_sweep_reaches_every_outcome_and_both_sides_of_every_bound() -> None:
+    seen: Counter[str] = Counter()
+
+    for spoiler in SPOILERS:
+        for number in range(SWEPT_PER_SPOILER):
+            scene = scene_of(Thrown(f"{spoiler} {number}"), spoiler)
+            seen.update(features(scene, *agree(scene)))
+    assert WANTED - seen.keys() == set()

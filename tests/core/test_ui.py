@@ -293,6 +293,13 @@ def test_what_is_wrong_is_named(change: dict[str, object], problem: str) -> None
     assert verdict.kind in {"warn", "bad"}
 
 
+def test_what_has_no_price_now_is_counted_and_is_no_fault() -> None:
+    verdict = judge(health(unmarked=2), QUIET, NOW, holds=True)
+    assert (verdict.kind, verdict.problem) == ("ok", "")
+    assert verdict.lines[4].name == "Prices, 2 old"
+    assert "each stands at its last one" in verdict.lines[4].formula
+
+
 def test_a_stretched_interval_of_polls_is_told_and_is_no_fault() -> None:
     verdict = judge(health(poll_every_seconds=125), QUIET, NOW, holds=True)
     assert (verdict.kind, verdict.problem) == ("ok", "")

@@ -14,8 +14,9 @@ from libs.common.domain.money import within_tolerance
 from libs.common.upstream.activity import ActivityRow, decode_activity_row, fee_within
 from libs.common.upstream.chain import EXCHANGES, ORDER_FILLED, decode_order_filled, log_filter
 from libs.common.upstream.clob import decode_book
-from libs.common.upstream.data_api import decode_position, decode_resolution
+from libs.common.upstream.data_api import decode_position
 from libs.common.upstream.gamma import decode_instant, decode_market
+from libs.common.upstream.resolutions import decode_resolution
 
 PAYLOADS = Path(__file__).parents[3] / "shared" / "reference" / "payloads"
 recorded = pytest.mark.skipif(not PAYLOADS.exists(), reason="the recorded payloads are not beside the project")

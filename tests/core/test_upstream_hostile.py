@@ -19,10 +19,11 @@ from libs.common.domain.money import MICROS
 from libs.common.upstream.activity import ActivityRow, UnreadableRow, decode_activity_row
 from libs.common.upstream.chain import EXCHANGES, ORDER_FILLED, ChainFill, decode_order_filled
 from libs.common.upstream.clob import decode_book, decode_last_trade
-from libs.common.upstream.data_api import PositionRow, decode_page, decode_position, decode_resolution, decode_rows
+from libs.common.upstream.data_api import PositionRow, decode_page, decode_position, decode_rows
 from libs.common.upstream.fields import BIGINT_MAX, EPOCH_SECOND_MAX
 from libs.common.upstream.gamma import decode_market, market_list
 from libs.common.upstream.gateway import MalformedError, parse_json
+from libs.common.upstream.resolutions import decode_resolution
 from libs.common.upstream.samples import Sampler, written
 
 WALLET = "0x" + "a1" * 20

@@ -58,6 +58,8 @@ def write_tape(folder: Path, **files: str) -> Path:
         (["upp"], "No such command 'upp'"),
         (["status"], "no stack has been started"),
         (["export", "everything"], "choose one of"),
+        (["replay", "--since", "yesterday"], "--since: expected a duration (30m, 24h, 7d)"),
+        (["skips", "--scope", "all"], "--scope: expected global or user"),
         (["export", "events", "--format", "xml"], "'--format'"),
         (["follow"], "Missing argument"),
         (["backfill", "--user", "x"], "--hours"),

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.command_line import Outcome, Up, processes_naming, shadowbook
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 DATABASES = {"postgres", "valkey"}
 SERVICES = {"sandbox", "ingest", "grouper", "simulator-user", "simulator-global", "ledger", "pricer", "ui"}
+DECISION_TIMEOUT_SECONDS = 60.0
 WALLET = "0x" + "1" * 40
 
 
@@ -139,6 +141,29 @@ def test_export_and_verify_work_while_it_runs(stack: Up) -> None:
     compared = json.loads(ask(stack, "verify", "--online", "--json").out)
     assert (compared["ok"], compared["different"]) == (True, 0), compared
     assert ask(stack, "verify", "--online").out.endswith("settled.\n")
+
+
+def test_a_decision_is_explained_and_all_are_replayed_while_it_runs(stack: Up) -> None:
+    deadline = time.monotonic() + DECISION_TIMEOUT_SECONDS
+    while not (exported := ask(stack, "export", "attempts").out):
+        assert time.monotonic() < deadline, "nothing was decided"
+    attempt = json.loads(exported.splitlines()[0])
+    told = ask(stack, "explain", attempt["id"][:12])
+    assert (told.code, told.err) == (0, ""), told
+    assert told.out.startswith(("COPIED", "NOT COPIED"))
+    assert "\x1b" not in told.out
+    assert max(map(len, told.out.splitlines())) <= 100
+    both = json.loads(ask(stack, "explain", attempt["group_id"], "--json").out)["attempts"]
+    assert attempt["id"] in {each["attempt_id"] for each in both}
+    assert ask(stack, "explain", "ffffff-no").code == 2
+    replayed = json.loads(ask(stack, "replay", "--json").out)
+    assert replayed["ok"], replayed
+    assert replayed["compared"] >= replayed["attempts"] > 0  # some may be committed while it looks
+    assert re.fullmatch(r"[\d,]+ attempts decided again: none differs\.\n", ask(stack, "replay", "--since", "1h").out)
+    assert {each["scope"] for each in json.loads(ask(stack, "skips", "--json").out)["scopes"]} == {
+        "EXEC_GLOBAL", "EXEC_USER",
+    }  # fmt: skip
+    assert ask(stack, "replay", "--user", "nobody").code == 2
 
 
 def test_each_service_s_environment_holds_only_its_own(stack: Up) -> None:

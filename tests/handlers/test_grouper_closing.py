@@ -158,7 +158,7 @@ async def test_the_loop_wakes_for_an_event_and_ends_when_told() -> None:
     stage.clock.now = START + WINDOW
     running = asyncio.create_task(stage.closing.run(stop, lambda: None))
     stage.start(event("1"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stage.announced.wait()
         stop.set()
         await running

@@ -17,7 +17,7 @@ from libs.common.upstream.chain import EXCHANGES, ORDER_FILLED
 from libs.common.upstream.json_rpc import NodeBusyError, NodeRefusedError, RangeTooWideError
 from libs.common.upstream.limits import NoLimit
 from services.ingest import life as lives
-from services.ingest.contact import ChainContact
+from services.ingest.contact import CAME_LATE, ChainContact
 from services.ingest.core.contact import Poll
 from services.ingest.core.gaps import Gap
 from services.ingest.core.sightings import LogSighting
@@ -179,7 +179,7 @@ async def roster_of(*numbers: int) -> Roster:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  the parts under test set no event
             await asyncio.sleep(0.005)
 
@@ -237,7 +237,7 @@ async def test_a_change_cut_short_forgets_no_new_wallet() -> None:
 
 async def test_a_log_fetched_is_dropped_when_it_was_taken_back_meanwhile() -> None:
     intake, connection = FakeIntake(), FakeConnection()
-    reader = LogReader(node_of(connection), await roster_of(1), intake)
+    reader = LogReader(node_of(connection), await roster_of(1), intake, contact_on(FakeRecords()))
     await reader.take(log(1, removed=True))
     await reader.take(log(1), healing=True)
     assert intake.seen() == [(1, True)], "taken back before it was ever seen: passed on, and then it stays away"
@@ -255,7 +255,7 @@ async def test_a_log_fetched_is_dropped_when_it_was_taken_back_meanwhile() -> No
 
 async def test_a_log_that_makes_no_sense_stops_nothing() -> None:
     intake = FakeIntake()
-    reader = LogReader(node_of(FakeConnection()), await roster_of(1), intake)
+    reader = LogReader(node_of(FakeConnection()), await roster_of(1), intake, contact_on(FakeRecords()))
     for odd in ({}, None, 7, log(1, blockTimestamp="0x" + "f" * 30), log(1, blockTimestamp=hex(10**15)), log(1, of=9)):
         await reader.take(odd)
     await reader.take(log(2))
@@ -268,7 +268,7 @@ def healer_of(connection: FakeConnection, reader: LogReader, intake: FakeIntake,
 
 async def healing(connection: FakeConnection, gap: Gap, *, width: int = 10) -> tuple[bool, list[int], FakeIntake]:
     intake = FakeIntake()
-    reader = LogReader(node_of(connection), await roster_of(1, 2), intake)
+    reader = LogReader(node_of(connection), await roster_of(1, 2), intake, contact_on(FakeRecords()))
     moved: list[int] = []
     done = await healer_of(connection, reader, intake, width).heal([wallet(1), wallet(2)], gap, moved.append)
     return done, moved, intake
@@ -529,6 +529,35 @@ async def test_contact_goes_on_over_the_replacement_of_a_socket_that_was_only_qu
     assert records.rows[now] == (now, None)
     await contact.lost("doubted: nothing came for a minute; the node does not answer")
     assert records.rows[now][0] == now
+
+
+async def test_a_socket_that_was_taken_for_quiet_is_found_out_by_what_is_fetched() -> None:
+    began = now = datetime(2026, 11, 22, tzinfo=UTC)
+
+    def at(second: float) -> datetime:
+        return began + timedelta(seconds=second)
+
+    records = FakeRecords()
+    contact = contact_on(records, lambda: now)
+    await contact.opened()
+    for second in range(1, 72):
+        now = at(second)
+        if second == 10:
+            contact.delivered()
+            contact.saw(("0xb", 1), 7, at(20), fetched=False)
+        await contact.stands()
+    contact.answered()
+    now = at(72)
+    await contact.opened()
+    contact.saw(("0xb", 1), 7, at(20), fetched=True)  # it was delivered
+    contact.saw(("0xb", 2), 7, at(71), fetched=True)  # of the moments between two sockets
+    await contact.healed(at(0))
+    assert [ended_by for _, ended_by in records.rows.values()] == [None]
+    contact.saw(("0xb", 3), 7, at(30), fetched=True)
+    now = at(73)
+    await contact.healed(at(0))
+    assert records.rows == {began: (at(30), CAME_LATE), now: (now, None)}
+    assert [look.span for look in records.looks] == [(began, now)]
 
 
 def test_only_a_socket_whose_node_answers_was_only_quiet() -> None:

@@ -22,7 +22,7 @@ from services.ingest.core.fills import Fill
 from services.ingest.core.sightings import FactSighting, FillKey, LogSighting, RowSighting
 from services.ingest.handlers import on_reconcile_requested
 from services.ingest.intake import Intake, Taken, parts
-from services.ingest.markets import Markets
+from services.ingest.markets import ASKED, LEARNED, Markets
 from services.ingest.poller import Poller, checkpoint_key
 from services.ingest.reading import Follow, read_listing
 from services.ingest.roster import Roster
@@ -46,7 +46,7 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  the parts under test set no event
             await asyncio.sleep(0.005)
 
@@ -296,6 +296,7 @@ class FakeShelf:
         self.stale_ones: list[str] = []
         self.nameless_ones: list[str] = []
         self.looked_since: list[datetime] = []
+        self.notes: dict[str, datetime] = {}
 
     async def save(self, markets: Sequence[MarketFacts], now: datetime) -> None:
         if self.refused & {market.condition_id for market in markets}:
@@ -315,6 +316,9 @@ class FakeShelf:
 
     async def stale(self, before: datetime, recent: datetime, limit: int) -> list[str]:
         return self.stale_ones
+
+    async def note(self, what: str, at: datetime) -> None:
+        self.notes[what] = at
 
 
 class Shop:
@@ -404,6 +408,36 @@ async def test_an_outage_of_gamma_only_postpones() -> None:
     shop.seconds = 1
     await shop.markets.look_up()
     assert shop.markets.condition_of("11") == "0xc1"
+
+
+async def test_a_token_is_asked_for_soon_after_a_long_outage_of_gamma() -> None:
+    shop = Shop(1)
+    shop.gamma.trouble = Unavailable("down")
+    shop.markets.want(["11"])
+    for shop.seconds in range(300):
+        await shop.markets.look_up()
+    shop.gamma.trouble = None
+    for shop.seconds in range(300, 305):
+        await shop.markets.look_up()
+    assert shop.markets.condition_of("11") == "0xc1"
+
+
+async def test_it_is_noted_when_all_that_is_unknown_was_asked_for_and_when_something_was_learned() -> None:
+    shop = Shop(1)
+    shop.shelf.nameless_ones = ["21"]
+    shop.gamma.trouble = Unavailable("down")
+    await shop.markets.refresh()
+    await shop.markets.look_up()
+    await shop.markets.refresh()
+    assert shop.shelf.notes == {}
+    shop.gamma.trouble = None
+    shop.seconds = 4
+    await shop.markets.look_up()
+    await shop.markets.refresh()
+    assert shop.shelf.notes == {ASKED: NOON}
+    shop.markets.want(["11"])
+    await shop.markets.look_up()
+    assert shop.shelf.notes.keys() == {ASKED, LEARNED}
 
 
 async def test_a_market_that_cannot_be_stored_keeps_no_other_out() -> None:

@@ -17,7 +17,15 @@ from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import Decision, Scope
 from libs.common.messages import AttemptDecided, GroupClosed
 from services.simulator.announcing import Announcer
-from services.simulator.books import CALL_SECONDS, CALLS_SAVED_UP, OUTAGE_SECONDS, BookDesk
+from services.simulator.books import (
+    BOOKS_PER_CALL,
+    CALL_SECONDS,
+    CALL_SECONDS_MIN,
+    CALLS_SAVED_UP,
+    LOOK_SECONDS,
+    OUTAGE_SECONDS,
+    BookDesk,
+)
 from services.simulator.core.facts import Group
 from services.simulator.core.rules import compile_rules
 from services.simulator.core.schedule import Waiting
@@ -104,8 +112,10 @@ class FakeBookRows:
     async def save(self, groups: Mapping[UUID, Book], fetched_at: datetime) -> None:
         self.saved.update({each: (book.hash, fetched_at) for each, book in groups.items()})
 
-    async def give_up(self, group_ids: Sequence[UUID], error: str) -> None:
-        self.errors.update(dict.fromkeys(group_ids, error))
+    async def give_up(self, group_ids: Sequence[UUID], error: str) -> set[UUID]:
+        ours = {each for each in group_ids if self.claims[each] == "me"} - self.saved.keys()
+        self.errors.update(dict.fromkeys(ours, error))
+        return ours
 
 
 @dataclass
@@ -153,6 +163,18 @@ async def test_groups_due_together_share_one_call_and_one_book_per_token() -> No
     assert len(desk.desk) == 0
 
 
+async def test_hundreds_of_groups_due_at_once_are_served_by_as_few_calls_as_may_be() -> None:
+    desk = Desk()
+    tokens = [str(number) for number in range(300)]
+    desk.exchange.answers = [{token: replace(BOOK, asset_id=token) for token in tokens}] * 2
+    groups = [group(asset_id=token) for token in tokens] * 2
+    desk.want(*groups)
+    await desk.tick()
+    await desk.tick(after=CALL_SECONDS_MIN)
+    assert [len(call) for call in desk.exchange.calls] == [BOOKS_PER_CALL, len(tokens) - BOOKS_PER_CALL]
+    assert sorted(desk.settled) == sorted({each.id for each in groups})
+
+
 async def test_a_missing_book_is_asked_for_again_until_patience_ends() -> None:
     desk = Desk()
     desk.exchange.answers = [{}] * 20
@@ -184,6 +206,19 @@ async def test_an_exchange_that_stays_away_leaves_its_reason() -> None:
     for _ in range(12):
         await desk.tick(after=0.21)
     assert "the host is down" in desk.rows.errors[GROUP.id]
+
+
+async def test_a_desk_that_stood_still_gives_up_nothing_that_another_took_over() -> None:
+    desk = Desk()
+    desk.exchange.answers = [{}] * 2
+    desk.want(GROUP)
+    await desk.tick()
+    desk.rows.claims[GROUP.id] = "other"  # while this process did not run
+    await desk.tick(after=10)
+    assert (desk.settled, desk.rows.errors, len(desk.exchange.calls)) == ([], {}, 1)
+    desk.rows.saved[GROUP.id] = ("h1", desk.time.now())
+    await desk.tick(after=LOOK_SECONDS + 0.01)
+    assert desk.settled == [GROUP.id]
 
 
 async def test_what_another_process_fetches_is_only_looked_up() -> None:
@@ -227,15 +262,19 @@ async def test_in_the_long_run_calls_keep_to_their_part_of_the_budget() -> None:
     assert 10 / CALL_SECONDS <= len(desk.exchange.calls) <= 10 / CALL_SECONDS + CALLS_SAVED_UP + 1
 
 
-async def test_a_book_is_claimed_ahead_and_fetched_when_its_group_is_due() -> None:
+async def test_books_are_claimed_ahead_together_and_each_fetched_when_its_group_is_due() -> None:
     desk = Desk()
+    later = group()
     desk.want(GROUP, due_in=0.2)
-    await desk.tick()
-    assert (desk.rows.claims, desk.exchange.calls) == ({GROUP.id: "me"}, [])
-    await desk.tick(after=0.19)
+    await desk.tick(after=0.05)
+    desk.want(later, due_in=0.2)
+    assert desk.rows.claims == {}
+    await desk.tick(after=0.051)
+    assert (desk.rows.claims, desk.exchange.calls) == (dict.fromkeys((GROUP.id, later.id), "me"), [])
+    await desk.tick(after=0.09)
     assert desk.exchange.calls == []
-    await desk.tick(after=0.011)
-    assert desk.rows.saved[GROUP.id] == ("h1", desk.time.now())
+    await desk.tick(after=0.01)
+    assert desk.rows.saved == {GROUP.id: ("h1", desk.time.now())}
 
 
 async def test_what_another_process_announces_need_not_be_looked_up() -> None:
@@ -264,7 +303,7 @@ async def test_the_desk_runs_until_it_is_cancelled() -> None:
     await asyncio.sleep(0)
     due = datetime.now(UTC) + timedelta(seconds=0.1)
     desk.want([Waiting(GROUP, due)])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await settled.get() == [GROUP.id]
     assert rows.saved[GROUP.id][1] >= due - timedelta(milliseconds=2)
     running.cancel()
@@ -394,7 +433,7 @@ async def test_the_loop_sleeps_until_something_happens_and_stops_when_told() -> 
         marks.append(1)
         stop.set() if len(marks) > 2 else there.scheduler.look()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await there.scheduler.run(stop, progress)
     assert len(marks) == 3
 

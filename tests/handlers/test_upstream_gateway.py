@@ -421,6 +421,82 @@ async def test_resolutions_are_asked_for_twenty_at_a_time() -> None:
     assert len(world.requests) == 3
 
 
+def _tokens_of(request: httpx.Request) -> list[str]:
+    return [item["token_id"] for item in httpx.Response(200, content=request.content).json()]
+
+
+async def test_marks_are_asked_for_250_tokens_at_a_time() -> None:
+    sizes: list[tuple[str, int]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/base")
+        sizes.append((path, len(asked := _tokens_of(request))))
+        if path == "/midpoints":
+            return ok(dict.fromkeys(asked, "0.25"))
+        return ok([{"token_id": each, "price": "0.25", "side": "BUY"} for each in asked])
+
+    client, tokens = ClobClient(World(answer).gateway("clob")), [str(n) for n in range(1, 602)]
+    assert await client.midpoints(tokens) == await client.last_trades(tokens) == dict.fromkeys(tokens, 250_000)
+    paths = ("/midpoints", "/last-trades-prices")
+    assert sizes == [(path, size) for path in paths for size in (250, 250, 101)]
+
+
+async def test_a_midpoint_of_one_half_counts_only_with_a_book_of_two_sides() -> None:
+    level = {"price": "0.4", "size": "1"}
+    books = {"2": ([level], [{**level, "price": "0.6"}]), "3": ([level], []), "4": ([], [])}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = _tokens_of(request)
+        if request.url.path.endswith("/midpoints"):
+            return ok({"1": "0.51", **dict.fromkeys(["2", "3", "4", "5"], "0.5")})
+        assert asked == ["2", "3", "4", "5"]
+        return ok(
+            [
+                {"asset_id": each, "hash": "h", "timestamp": "1", "bids": books[each][0], "asks": books[each][1]}
+                for each in asked
+                if each in books
+            ]
+        )
+
+    world = World(answer)
+    found = await ClobClient(world.gateway("clob")).midpoints(["1", "2", "3", "4", "5"])
+    assert found == {"1": 510_000, "2": 500_000}
+    assert world.outcomes["midpoint_default"] == 3
+
+
+async def test_a_token_the_host_refuses_costs_only_itself() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = _tokens_of(request)
+        if {"7", "77"} & set(asked):
+            return httpx.Response(400, json={"error": "Invalid token id"})
+        return ok(dict.fromkeys(asked, "0.25"))
+
+    world = World(answer)
+    tokens = [str(n) for n in range(1, 251)]
+    found = await ClobClient(world.gateway("clob")).midpoints(tokens)
+    assert found == dict.fromkeys((each for each in tokens if each not in {"7", "77"}), 250_000)
+    assert world.outcomes["id_refused"] == 2
+    assert len(world.requests) < 40
+
+
+async def test_a_condition_the_host_refuses_costs_only_itself() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params["condition"].split(",")
+        if "0x3" in asked:
+            return httpx.Response(400, json={"error": "invalid condition"})
+        return ok({"data": [{"condition_id": each, "status": "resolved", "payouts": [0, 1_000_000]} for each in asked]})
+
+    found = await DataApiClient(World(answer).gateway()).resolutions([f"0x{n:x}" for n in range(20)])
+    assert set(found) == {f"0x{n:x}" for n in range(20)} - {"0x3"}
+
+
+async def test_a_host_that_refuses_everything_is_not_asked_for_ever() -> None:
+    world = World(lambda _: httpx.Response(400, json={"error": "no"}))
+    with pytest.raises(Rejected):
+        await ClobClient(world.gateway("clob")).midpoints([str(n) for n in range(1, 251)])
+    assert len(world.requests) < 80
+
+
 async def test_books_come_in_chunks_unknown_tokens_are_absent_and_a_bad_book_costs_only_itself() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         asked = [item["token_id"] for item in httpx.Response(200, content=request.content).json()]

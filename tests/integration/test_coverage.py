@@ -22,7 +22,7 @@ from services.cli.__main__ import application
 from services.cli.errors import CommandError
 from services.cli.stack.visit import Session
 from services.ingest.commands import follow, unfollow
-from services.ingest.contact import ChainContact, PollContact, take_leave
+from services.ingest.contact import CAME_LATE, WITHHOLDS, ChainContact, PollContact, take_leave
 from services.ingest.core.contact import Poll
 from services.ingest.core.sightings import FillKey, LogSighting, RowSighting
 from services.ingest.retention import BATCH_MAX, Retention
@@ -182,8 +182,9 @@ async def test_an_api_outage_is_open_until_the_poll_that_reaches_back_is_done(da
     polls = PollContact(world.store(), world.now)
     await world.polled(-900, 0)
     await world.polled(-120, 30)
-    for _ in range(4):
-        await polls.failed(WALLET, "data: 503")
+    await polls.failed(WALLET, "data: 503")
+    for _ in range(3):
+        await polls.failed(WALLET, "data: circuit breaker open")
     open_ = await world.report(120)
     assert gaps(open_, Source.DATA_API) == [(30, 120, GapStatus.UNHEALED, "data: 503")]
     assert open_.gaps[0].gap.open
@@ -207,6 +208,22 @@ async def test_a_failed_poll_that_is_made_good_in_time_leaves_no_gap(database: D
     report = await world.report(60)
     assert report.gaps == ()
     assert report.sources[1].failed_polls == 1
+
+
+async def test_polls_that_fail_before_the_first_contact_are_counted_and_are_none(database: Database) -> None:
+    world = await World.begin(database)
+    polls = PollContact(world.store(), world.now)
+    for _ in range(3):
+        await polls.failed(WALLET, "data: 503")
+    report = await world.report(60)
+    state = report.sources[1]
+    assert (state.failed_polls, state.in_contact, state.last_contact_at) == (3, False, None)
+    assert gaps(report, Source.DATA_API) == [(0, 60, GapStatus.UNHEALED, None)]
+    await world.polled(-900, 70)
+    await polls.failed(WALLET, "data: 503")
+    report = await world.report(80)
+    assert report.sources[1].failed_polls == 4
+    assert gaps(report, Source.DATA_API) == [(0, 70, GapStatus.HEALED, None)]
 
 
 async def test_a_poll_that_does_not_reach_back_leaves_a_gap_that_a_backfill_heals(database: Database) -> None:
@@ -267,6 +284,7 @@ async def test_contact_is_the_union_of_two_replicas(database: Database) -> None:
     await asyncio.gather(*(world.polled(-100, 31) for _ in range(4)))
     assert (await world.report(60)).is_complete
     await two.lost("rpc: closed by the node")
+    one.withholds(at(45))
     await one.lost("doubted: the API shows a fill that was not delivered")  # since 40: believed up to there only
     world.second = 70
     await one.opened()
@@ -277,16 +295,116 @@ async def test_a_socket_that_withheld_a_fill_was_no_contact(database: Database) 
     world = await World.begin(database)
     chain = world.chain()
     await chain.opened()
+    chain.saw(("0xb", 0), 7, at(7), fetched=False)
+    chain.saw(("0xb", 4), 7, at(40), fetched=False)
     for second in range(60):
         world.second = second
-        if second == 10:
+        if second in {10, 40}:  # it tells again, but not what happened at 25
             chain.delivered()
+        chain.withholds(at(25) if second > 45 else None)
         await chain.stands()
-    await chain.lost("doubted: the API shows a fill that was not delivered")
+    report = await world.report(59)
+    assert gaps(report, Source.CHAIN) == [(25, 59, GapStatus.UNHEALED, WITHHOLDS)]
+    assert not report.sources[0].in_contact
+    assert await chain.lost("doubted: the API shows a fill that was not delivered") == at(10)
     world.second = 61
     await chain.opened()
     report = await world.report(62)
-    assert [each[:2] for each in gaps(report, Source.CHAIN)] == [(10, 61)]
+    assert [each[:2] for each in gaps(report, Source.CHAIN)] == [(25, 61)]
+    for number, fetched in enumerate((7, 18, 21, 30, 40)):  # the first and the last had been delivered
+        chain.saw(("0xb", number), 7, at(fetched), fetched=True)
+    await chain.healed(at(0))
+    assert [each[:2] for each in gaps(await world.report(62), Source.CHAIN)] == [(18, 61)]
+
+
+async def test_a_silent_socket_is_no_contact_for_a_block_that_was_mined_just_before_it_and_shown_after(
+    database: Database,
+) -> None:
+    world = await World.begin(database)
+    chain = world.chain()
+    await chain.opened()
+    chain.begins_behind(6)
+    world.second = 30
+    await chain.stands()
+    await chain.lost("rpc: closed by the node")
+    world.second = 40
+    await chain.opened()
+    chain.begins_behind(8)
+    await chain.healed(at(20))
+    world.second = 90
+    await chain.stands()
+    await chain.lost("rpc: closed by the node")
+    world.second = 100
+    await chain.opened()
+    chain.begins_behind(12)
+    chain.saw(("0xa", 1), 8, at(39), fetched=True)  # of the gap before: nobody was to push it
+    await chain.healed(at(20))
+    assert [each[:2] for each in gaps(await world.report(100), Source.CHAIN)] == [(30, 40), (90, 100)]
+    chain.saw(("0xb", 1), 9, at(39), fetched=True)
+    await chain.healed(at(20))
+    world.second = 106
+    await chain.stands()
+    assert [each[:2] for each in gaps(await world.report(106), Source.CHAIN)] == [(30, 100)]
+
+
+async def test_a_socket_is_cleared_when_there_is_no_log_of_what_it_seemed_to_withhold(database: Database) -> None:
+    world = await World.begin(database)
+    chain = world.chain()
+    await chain.opened()
+    for second in range(60):
+        world.second = second
+        chain.withholds(at(25) if second > 45 else None)
+        await chain.stands()
+    chain.answered()
+    await chain.lost("doubted: the API shows a fill that was not delivered")
+    world.second = 61
+    await chain.opened()
+    await chain.healed(at(10))  # not from where it last told something
+    assert [each[:2] for each in gaps(await world.report(62), Source.CHAIN)] == [(25, 61)]
+    await chain.healed(at(0))
+    assert [each[:2] for each in gaps(await world.report(62), Source.CHAIN)] == [(59, 61)]
+
+
+async def test_contact_ends_before_the_first_log_that_had_to_be_fetched(database: Database) -> None:
+    world = await World.begin(database)
+    chain = world.chain()
+    await chain.opened()
+    world.second = 50
+    chain.saw(("0xb", 1), 7, at(48), fetched=False)
+    await chain.stands()
+    await chain.lost("rpc: closed by the node")
+    world.second = 60
+    await chain.opened()
+    for number, second in ((1, 48), (2, 49), (3, 55)):
+        chain.saw(("0xb", number), 7, at(second), fetched=True)
+    await chain.healed(at(40))
+    assert [each[:2] for each in gaps(await world.report(60), Source.CHAIN)] == [(49, 60)]
+
+
+async def test_a_stack_that_stops_does_not_vouch_for_a_socket_that_withholds(database: Database) -> None:
+    world = await World.begin(database)
+    chain = world.chain()
+    await chain.opened()
+    world.second = 50
+    chain.withholds(at(25))
+    await chain.stands()
+    await take_leave(chain, PollContact(world.store(), world.now), [])
+    world.second = 60
+    await chain.opened()
+    (gap,) = gaps(await world.report(60), Source.CHAIN)
+    assert gap[:2] == (25, 60)
+    assert gap[3] == f"{WITHHOLDS}; stopped"
+
+
+async def test_contact_begins_anew_when_what_was_withheld_has_come(database: Database) -> None:
+    world = await World.begin(database)
+    chain = world.chain()
+    await chain.opened()
+    for second in range(60):
+        world.second = second
+        chain.withholds(at(20) if 41 <= second < 45 else None)
+        await chain.stands()
+    assert gaps(await world.report(59), Source.CHAIN) == [(20, 45, GapStatus.UNHEALED, CAME_LATE)]
 
 
 async def test_a_database_that_is_away_only_delays_the_record(database: Database) -> None:
@@ -334,13 +452,17 @@ async def test_a_stopped_stack_is_complete_up_to_its_last_contact(database: Data
     await world.polled(-900, 0)
     world.second = 50
     await chain.stands()
+    await world.polled(-900, 50.5)
+    world.second = 50.6
+    chain.leaves()
     await take_leave(chain, polls, [WALLET])
     down = await world.report(5_000, watching=False)
-    assert down.until == at(50)
+    assert down.until == at(50.6)
     assert down.is_complete
+    assert down.gaps == ()
     up = await world.report(1_000)
-    assert gaps(up, Source.DATA_API) == [(0, 1_000, GapStatus.UNHEALED, "stopped")]
-    assert gaps(up, Source.CHAIN) == [(50, 1_000, GapStatus.UNHEALED, "stopped")]
+    assert gaps(up, Source.DATA_API) == [(50.5, 1_000, GapStatus.UNHEALED, "stopped")]
+    assert gaps(up, Source.CHAIN) == [(50.6, 1_000, GapStatus.UNHEALED, "stopped")]
 
 
 async def test_who_is_followed_no_more_is_not_missed(database: Database) -> None:

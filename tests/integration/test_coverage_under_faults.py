@@ -1,7 +1,7 @@
 """Ingest against a sandbox that misbehaves: does the coverage report tell the truth about it?"""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from libs.common.db.coverage import read_coverage
 from libs.common.domain.contact import GapStatus, Way
 from libs.common.domain.coverage import Coverage
 from libs.common.domain.kinds import Source
-from tests.integration.test_ingest_plays_a_tape import follow_all, ingest, start_process, until
+from services.ingest.core import polling, silence
+from tests.integration.test_ingest_plays_a_tape import follow_all, ingest, rows, start_process, until
 from tests.oracle.tape import read_tape
 from tests.support.databases import Database
 from tests.support.sandbox import running_sandbox
@@ -20,6 +21,9 @@ from tests.support.tapes import write_tape
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
 
 SPEED = 20
+LATE = timedelta(seconds=3)
+MINED = timedelta(seconds=2)
+"""From the time a block bears until its logs are delivered."""
 
 
 @pytest.fixture
@@ -44,7 +48,7 @@ async def until_report(database: Database, holds: Callable[[Coverage], bool]) ->
         return holds(found[0])
 
     try:
-        await until(holding, 25)
+        await until(holding, 60)
     except TimeoutError:
         raise AssertionError("\n".join(map(str, [*found[0].sources, *found[0].gaps, found[0].verdict]))) from None
     return found[0]
@@ -79,6 +83,81 @@ async def test_a_dropped_websocket_is_a_gap_that_fetched_logs_heal(
             assert coverage.is_complete
 
 
+def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll every two seconds instead of thirty, and doubt a socket as much sooner."""
+    monkeypatch.setattr(polling, "INTERVAL_SECONDS", 2.0)
+    monkeypatch.setattr(silence, "UNDELIVERED_SECONDS", 3.0)
+    monkeypatch.setattr(silence, "PROBE_SECONDS", 12.0)
+
+
+async def test_a_socket_that_was_silent_for_a_while_is_no_contact_for_what_it_withheld(
+    database: Database, redis_url: str, tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasten(monkeypatch)
+    faults = [{"at_s": 1, "for_s": 12, "fault": "ws_silent", "target": "rpc"}]
+    async with running_sandbox(tape=tape, speed=8, faults=faults) as sandbox:
+        await follow_all(database, read_tape(tape))
+        async with ingest(database, redis_url, sandbox, chain=True):
+            await until_report(database, is_watching)
+            await sandbox.play()
+            open_ = await until_report(database, lambda seen: not seen.sources[0].in_contact)
+            assert gaps(open_, Source.CHAIN)[-1].open
+            # Two sockets are silent one after the other; the second tells again before it is found out.
+            coverage = await until_report(
+                database,
+                lambda seen: (
+                    is_watching(seen)
+                    and seen.total("fills") > 60
+                    and all(gap.status is GapStatus.HEALED for gap in gaps(seen, Source.CHAIN))
+                ),
+            )
+    late = [at for at, lag in await chain_lags(database) if lag > LATE]
+    assert late
+    for event_time in late:
+        shown_at = event_time + MINED
+        (gap,) = [
+            gap for gap in gaps(coverage, Source.CHAIN) if gap.span.start <= shown_at and event_time < gap.span.end
+        ]
+        assert gap.ended_by.startswith("doubted")
+
+
+async def test_an_api_that_fails_is_not_looking_until_the_poll_that_reaches_back(
+    database: Database, redis_url: str, tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasten(monkeypatch)
+    told = read_tape(tape)
+    faults = [{"at_s": 1, "for_s": 8, "fault": "html", "target": "data"}]
+    async with running_sandbox(tape=tape, speed=8, faults=faults) as sandbox:
+        await follow_all(database, told)
+        async with ingest(database, redis_url, sandbox, chain=True):
+            await until_report(database, is_watching)
+            await sandbox.play()
+            began = datetime.now(UTC)
+            open_ = await until_report(database, lambda seen: len(recent(seen, began)) == len(told.labels))
+            assert all(gap.open and gap.status is GapStatus.UNHEALED for gap in recent(open_, began))
+            assert not open_.is_complete
+            assert not open_.sources[1].in_contact
+            healed = await until_report(database, is_watching)
+    for gap in recent(healed, began):
+        assert (gap.status, gap.healed_by) == (GapStatus.HEALED, Way.POLL)
+        assert gap.ended_by
+        assert gap.span.end >= began + timedelta(seconds=9)
+    assert healed.sources[1].failed_polls >= len(told.labels)
+
+
+def recent(coverage: Coverage, began: datetime) -> list[Any]:
+    return [gap for gap in gaps(coverage, Source.DATA_API) if gap.span.end > began + timedelta(seconds=1)]
+
+
+async def chain_lags(database: Database) -> list[Any]:
+    """Return the time of every fill whose log was seen, and how late that was."""
+    return await rows(
+        database,
+        """SELECT e.event_time, s.seen_at - e.event_time FROM trade_event e
+           JOIN event_sighting s ON s.event_id = e.id AND s.source = 'CHAIN' WHERE e.status = 'CANONICAL'""",
+    )
+
+
 async def test_an_api_that_is_down_from_the_start_is_not_looking_and_fills_await_it(
     database: Database, redis_url: str, tape: Path
 ) -> None:
@@ -93,6 +172,7 @@ async def test_an_api_that_is_down_from_the_start_is_not_looking_and_fills_await
             assert all(gap.open and gap.status is GapStatus.UNHEALED for gap in gaps(coverage, Source.DATA_API))
             assert len(gaps(coverage, Source.DATA_API)) == len(told.labels)
             assert coverage.total("only_chain") == coverage.total("only_api") == 0
+            await until_report(database, lambda seen: seen.sources[1].failed_polls >= len(told.labels))
 
 
 async def test_a_killed_ingest_leaves_its_last_word_and_the_next_one_heals(

@@ -21,7 +21,7 @@ async def test_a_connection_the_server_closed_is_replaced_unnoticed(database: Da
         closed = asyncio.Event()
         driver.add_termination_listener(lambda _: closed.set())
     await database.cluster.execute(f"SELECT pg_terminate_backend({before})")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await closed.wait()
     async with transaction(engine) as connection:
         assert await connection.scalar(text("SELECT pg_backend_pid()")) != before

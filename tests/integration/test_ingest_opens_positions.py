@@ -92,7 +92,13 @@ def write(folder: Path) -> Path:
 
 @asynccontextmanager
 async def services(
-    database: Database, redis_url: str, sandbox: RunningSandbox, *, ingests: int = 1, chain: bool = True
+    database: Database,
+    redis_url: str,
+    sandbox: RunningSandbox,
+    *,
+    ingests: int = 1,
+    chain: bool = True,
+    settle_seconds: float = SETTLE_SECONDS,
 ) -> AsyncIterator[None]:
     """Run ingests and a ledger in this loop."""
     stop = asyncio.Event()
@@ -104,7 +110,7 @@ async def services(
                     database_url=SecretStr(database.url("ingest")), instance=f"ingest-{number}", http_port=free_port(),
                     data_api_url=sandbox.data_api_url, clob_url=sandbox.clob_url, gamma_url=sandbox.gamma_url,
                     rpc_ws_url=SecretStr(sandbox.rpc_ws_url) if chain else None,
-                    positions_settle_seconds=SETTLE_SECONDS, **common,
+                    positions_settle_seconds=settle_seconds, **common,
                 ),
                 stop,
             )
@@ -188,24 +194,63 @@ async def test_openings_and_a_conversion_are_booked_once_and_settle(
             await check_no_profit(database)
             await sandbox.play()
         await sandbox_until(lambda: ended(sandbox), 30)
-        await request_reconcile(database.url(), redis_url, hours=1)
-        await until(database, ADJUSTED, 1)
-        await until(database, OPENED, 2)
-        await until(database, UNPOSTED, 0)
-        await until(database, "SELECT count(*) FROM ledger_entry WHERE entry_type = 'TRADE_FILL'", 5)
-        await until(database, "SELECT count(*) FROM ledger_entry WHERE entry_type = 'SPLIT'", 2)
-        assert await shadow(database) == WHAT_IS_HELD
-        assert await entries(database, "OPENING") == HELD_MICROS
-        assert await entries(database, "ADJUSTMENT") == [
-            ("1002", -60_000_000),
-            ("2001", 60_000_000),
-            ("3001", 60_000_000),
-        ]
-        refs = Counter(
-            each.ref_id for each in await rows(database, "SELECT ref_id FROM position_sync WHERE kind = 'OPENING'")
-        )
-        assert len(refs) == len(HELD)
-        assert [str(each) for each in await verify(database.url())] == []
+        await check_books(database, redis_url)
+
+
+async def test_an_ingest_that_dies_between_reading_and_conversion_opens_what_it_read(
+    database: Database, redis_url: str, tmp_path: Path
+) -> None:
+    async with running_sandbox(tape=write(tmp_path)) as sandbox:
+        # It reads, books what was left alone since the follow, and dies while it waits for activity.
+        async with services(database, redis_url, sandbox, settle_seconds=600):
+            for wallet in (OTTER, HERON):
+                await follow(database.url(), wallet, "both")
+            await until(database, "SELECT count(*) FROM position_sync", len(HELD))
+        await sandbox.play()
+        await sandbox_until(lambda: ended(sandbox), 30)
+        async with services(database, redis_url, sandbox):
+            await check_books(database, redis_url)
+
+
+async def test_a_conversion_before_the_reading_is_counted_by_the_openings_alone(
+    database: Database, redis_url: str, tmp_path: Path
+) -> None:
+    async with running_sandbox(tape=write(tmp_path)) as sandbox:
+        for wallet in (OTTER, HERON):
+            await follow(database.url(), wallet, "both")
+        await sandbox.play()
+        await sandbox_until(lambda: ended(sandbox), 30)
+        async with services(database, redis_url, sandbox):
+            await settle(database, redis_url)
+            assert await shadow(database) == WHAT_IS_HELD
+            assert [shares for _, shares in await entries(database, "ADJUSTMENT")] == [0]
+
+
+async def settle(database: Database, redis_url: str) -> None:
+    """Wait until all is posted."""
+    await request_reconcile(database.url(), redis_url, hours=1)
+    await until(database, ADJUSTED, 1)
+    await until(database, OPENED, 2)
+    await until(database, UNPOSTED, 0)
+    await until(database, "SELECT count(*) FROM ledger_entry WHERE entry_type = 'TRADE_FILL'", 5)
+    await until(database, "SELECT count(*) FROM ledger_entry WHERE entry_type = 'SPLIT'", 2)
+
+
+async def check_books(database: Database, redis_url: str) -> None:
+    """What was held at the follow is opened, the conversion adjusts, and nothing else, once all is posted."""
+    await settle(database, redis_url)
+    assert await shadow(database) == WHAT_IS_HELD
+    assert await entries(database, "OPENING") == HELD_MICROS
+    assert await entries(database, "ADJUSTMENT") == [
+        ("1002", -60_000_000),
+        ("2001", 60_000_000),
+        ("3001", 60_000_000),
+    ]
+    refs = Counter(
+        each.ref_id for each in await rows(database, "SELECT ref_id FROM position_sync WHERE kind = 'OPENING'")
+    )
+    assert len(refs) == len(HELD)
+    assert [str(each) for each in await verify(database.url())] == []
 
 
 async def check_no_profit(database: Database) -> None:

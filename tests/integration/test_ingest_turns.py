@@ -1,6 +1,7 @@
 """Turns and backfills in Postgres, and two whole ingests beside each other: the work is shared, the budget held."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.integration
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 WALLET = "0x" + "11" * 20
+ROUND_SECONDS = 14
+"""A little less than what passes between two polls of one wallet: a machine too slow for one round sees another."""
 POLLED = "SELECT count(*) FROM system_checkpoint WHERE key LIKE 'poll:%' AND value ? 'completed_at'"
 
 
@@ -87,8 +90,10 @@ async def test_two_ingests_poll_each_wallet_once_and_answer_a_wish_once(database
             found: list[Any] = await rows(database, POLLED)
             return bool(found[0][0] == many)
 
+        began = time.monotonic()
         await until(all_polled)
-        assert many <= polls_done() - polled_before <= many + 2
+        rounds = 1 + (time.monotonic() - began) // ROUND_SECONDS
+        assert many <= polls_done() - polled_before <= many * rounds + 2
         states: list[Backfill] = []
         async for states in backfill(database.url(), None, 48):  # noqa: B007  the last one counts
             pass

@@ -1,21 +1,26 @@
 """The pricer's rounds on a real Postgres, with a made-up exchange."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import insert, text
 
 from libs.common.db.engine import transaction
+from libs.common.db.tables.events import ActivityEvent
 from libs.common.db.tables.ledger import Position
 from libs.common.db.tables.markets import Market, OutcomeAsset
-from libs.common.domain.errors import Unavailable
+from libs.common.db.tables.users import FollowedUser
+from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.kinds import MarkSource
 from libs.common.domain.market import Resolution
 from libs.common.messages import MarketResolved, MarkUpdated
+from services.pricer.core import Freshness, Mark
 from services.pricer.rounds import Rounds
 from services.pricer.settings import Settings
 from services.pricer.store import PriceStore
@@ -36,10 +41,13 @@ class Exchange:
         self.resolved: dict[str, Resolution] = {}
         self.asked: list[list[str]] = []
         self.away = False
+        self.refuses = False
 
     async def midpoints(self, asset_ids: Sequence[str]) -> dict[str, int]:
         if self.away:
             raise Unavailable("no exchange")
+        if self.refuses:
+            raise Rejected("no such token")
         return {asset: self.mids[asset] for asset in asset_ids if asset in self.mids}
 
     async def last_trades(self, asset_ids: Sequence[str]) -> dict[str, int]:
@@ -60,10 +68,19 @@ class Stage:
         settings = Settings(
             database_url=SecretStr("postgresql://x"), redis_url=SecretStr("redis://x"), instance="pricer-0", http_port=1
         )
-        self.rounds = Rounds(
-            PriceStore(database.engine("pricer")), self.exchange, self.exchange, self._marked, self._ended, settings,
-            now=lambda: self.now,
+        self.settings = settings
+        self.fresh: Freshness | None = None
+        self.refused: Mapping[str, str] = {}
+        self.rounds = self.pricer()
+
+    def pricer(self) -> Rounds:
+        return Rounds(
+            PriceStore(self.database.engine("pricer")), self.exchange, self.exchange, self._marked, self._ended,
+            self.settings, now=lambda: self.now, report=self._report,
         )  # fmt: skip
+
+    def _report(self, fresh: Freshness, refused: Mapping[str, str]) -> None:
+        self.fresh, self.refused = fresh, dict(refused)
 
     async def _marked(self, marks: Sequence[MarkUpdated]) -> None:
         self.marks += marks
@@ -109,6 +126,28 @@ async def given_position(database: Database, asset: str) -> None:
             "flags": [], "updated_at": START,
         }  # fmt: skip
         await connection.execute(insert(Position).values(row))
+
+
+async def given_skip(database: Database, asset: str, shares: int) -> None:
+    """A skip that would have bought `shares`, of a portfolio that holds nothing."""
+    user, group, portfolio = UUID(int=7), uuid4(), PORTFOLIO
+    statements = (
+        "INSERT INTO followed_user (id, label, profile_wallet, enabled, followed_at)"
+        " VALUES (:user, 'otter', '0x7', true, now()) ON CONFLICT DO NOTHING",
+        "INSERT INTO event_group (id, kind, user_id, share_micros, usdc_notional_micros, first_event_time,"
+        " first_detect_time, first_ordinal, closed_at) VALUES (:group, 'TRADE', :user, 1, 1, now(), now(), 0, now())",
+        "INSERT INTO copy_attempt (id, portfolio_id, seq, scope, user_id, group_id, kind, asset_id, decision,"
+        " reason_codes, out_of_order, due_at, decided_at, filled_share_micros, filled_notional_micros, fee_micros,"
+        " counterfactual_share_micros, inputs, checks) VALUES (:group, :portfolio, 1, 'EXEC_GLOBAL', :user, :group,"
+        " 'TRADE', :asset, 'SKIP', '{SPREAD_TOO_WIDE}', false, now(), now(), 0, 0, 0, :shares, '{}', '[]')",
+    )
+    await given_position(database, "nothing")
+    parameters = {"user": user, "group": group, "portfolio": portfolio, "asset": asset, "shares": shares}
+    async with transaction(database.engine()) as connection:
+        await connection.execute(text("UPDATE position SET share_micros = 0"))
+        for statement in statements:
+            names = {name: value for name, value in parameters.items() if f":{name}" in statement}
+            await connection.execute(text(statement), names)
 
 
 @pytest.fixture
@@ -182,6 +221,28 @@ async def test_a_market_past_its_end_is_asked_about_at_once(stage: Stage) -> Non
     assert len(stage.exchange.asked) == asked + 1
 
 
+async def test_what_a_skip_would_have_filled_is_marked_until_its_market_is_over(stage: Stage) -> None:
+    await given_skip(stage.database, "2", 5)
+    stage.exchange.mids = {"1": 400_000, "2": 600_000}
+    await stage.after(0)
+    assert [(mark.asset_id, mark.price_micros) for mark in stage.marks] == [("2", 600_000)]
+    assert stage.exchange.asked == []  # nobody holds it and it is not over: nothing is worth a call
+    stage.now = START + timedelta(hours=1)
+    stage.exchange.resolved = {"0xc": Resolution("0xc", (0, 1_000_000), START, "reported")}
+    await stage.after(1)
+    assert ("2", 1_000_000, "PAYOUT") in {(mark.asset_id, mark.price_micros, mark.source) for mark in stage.marks}
+    await stage.after(60)
+    assert stage.marks == []
+    assert len(stage.exchange.asked) == 1
+
+
+async def test_a_skip_that_would_have_filled_nothing_is_not_marked(stage: Stage) -> None:
+    await given_skip(stage.database, "2", 0)
+    stage.exchange.mids = {"2": 600_000}
+    await stage.after(0)
+    assert stage.marks == []
+
+
 async def test_an_outage_changes_nothing_and_is_made_up(stage: Stage) -> None:
     await given_position(stage.database, "1")
     stage.exchange.mids = {"1": 400_000}
@@ -191,3 +252,179 @@ async def test_an_outage_changes_nothing_and_is_made_up(stage: Stage) -> None:
     stage.exchange.away = False
     await stage.after(1)
     assert len(stage.marks) == 1
+
+
+def resolved(*payouts: int, condition: str = "0xc", at: datetime | None = START) -> dict[str, Resolution]:
+    return {condition: Resolution(condition, payouts, at, "reported")}
+
+
+async def given_redeem(database: Database, condition: str, at: datetime) -> None:
+    async with transaction(database.engine()) as connection:
+        user = {
+            "id": PORTFOLIO, "label": "otter", "profile_wallet": "0x1", "enabled": True, "followed_at": START,
+        }  # fmt: skip
+        await connection.execute(insert(FollowedUser).values(user))
+        row = {
+            "id": uuid4(), "user_id": PORTFOLIO, "wallet": "0x1", "type": "REDEEM", "kind": "REDEEM",
+            "condition_id": condition, "asset_id": "", "side": "", "share_micros": 5, "usdc_micros": 5,
+            "tx_hash": "0x1", "ordinal": 0, "event_time": at, "detect_time": at, "status": "CANONICAL", "booked": True,
+        }  # fmt: skip
+        await connection.execute(insert(ActivityEvent).values(row))
+
+
+async def test_a_refusal_of_marks_does_not_stop_resolutions(stage: Stage) -> None:
+    await given_position(stage.database, "1")
+    stage.exchange.refuses = True
+    stage.exchange.resolved = resolved(1_000_000, 0)
+    with pytest.raises(Rejected):
+        await stage.after(0)
+    assert [m.payouts_micros for m in stage.resolved] == [(1_000_000, 0)]
+
+
+async def test_a_redeem_seen_first_asks_and_settles_nothing_by_itself(stage: Stage) -> None:
+    await given_position(stage.database, "1")
+    await stage.after(0)
+    await given_redeem(stage.database, "0xc", stage.now)
+    asked = len(stage.exchange.asked)
+    await stage.after(10)
+    assert stage.exchange.asked[asked:] == [["0xc"]]
+    assert stage.resolved == []
+    assert await stage.rows("SELECT condition_id FROM market_resolution") == []
+    stage.exchange.resolved = resolved(1_000_000, 0)
+    await stage.after(10)
+    assert [m.payouts_micros for m in stage.resolved] == [(1_000_000, 0)]
+
+
+async def test_a_redeem_of_what_nobody_holds_asks_nothing(stage: Stage) -> None:
+    await stage.after(0)
+    await given_redeem(stage.database, "0xc", stage.now)
+    await stage.after(1)
+    assert stage.exchange.asked == []
+
+
+async def test_a_market_that_does_not_end_is_asked_about_less_often_after_a_while(stage: Stage) -> None:
+    await given_position(stage.database, "1")
+    stage.now = START + timedelta(hours=1)
+    for _ in range(11 * 60):
+        await stage.after(1)
+    stage.exchange.asked.clear()
+    for _ in range(120):
+        await stage.after(1)
+    assert len(stage.exchange.asked) == 2
+    assert stage.fresh is not None
+    assert stage.fresh.overdue == 1
+
+
+@pytest.mark.parametrize("payouts", [(1_000_000,), (0, 0, 1_000_000)])
+async def test_payouts_of_another_number_of_outcomes_are_refused_and_asked_for_again(
+    stage: Stage, payouts: tuple[int, ...]
+) -> None:
+    await given_position(stage.database, "1")
+    stage.exchange.resolved = resolved(*payouts)
+    await stage.after(0)
+    assert (stage.resolved, stage.marks) == ([], [])
+    assert stage.refused == {"0xc": f"condition 0xc: expected payouts of 2 outcomes, got {len(payouts)}"}
+    stage.exchange.resolved = resolved(0, 1_000_000)
+    await stage.after(60)
+    assert [m.payouts_micros for m in stage.resolved] == [(0, 1_000_000)]
+    assert stage.refused == {}
+
+
+async def test_payouts_follow_the_outcomes_not_the_tokens(stage: Stage) -> None:
+    await given_market(stage.database, "0xd", ["9", "3"], START + timedelta(hours=1))
+    await given_position(stage.database, "3")
+    stage.exchange.resolved = resolved(0, 1_000_000, condition="0xd")
+    await stage.after(0)
+    assert {(m.asset_id, m.price_micros) for m in stage.marks} == {("9", 0), ("3", 1_000_000)}
+
+
+async def test_the_first_payouts_stay_and_others_that_come_later_are_told(stage: Stage) -> None:
+    await given_position(stage.database, "1")
+    stage.exchange.resolved = resolved(1_000_000, 0)
+    await stage.after(0)
+    stage.exchange.resolved = resolved(0, 1_000_000)
+    await stage.after(600)
+    assert stage.resolved == []
+    assert {(m.asset_id, m.price_micros) for m in stage.marks} == {("1", 1_000_000)}
+    words = "condition 0xc: settled at (1000000, 0), now told (0, 1000000)"
+    assert stage.refused == {"0xc": words}
+    await stage.after(1)
+    assert stage.refused == {"0xc": words}
+    stage.exchange.resolved = resolved(1_000_000, 0)
+    await stage.after(600)
+    assert stage.refused == {}
+    assert await stage.rows("SELECT payouts_micros FROM market_resolution") == [([1_000_000, 0],)]
+
+
+async def test_of_two_pricers_that_are_told_different_payouts_the_first_counts(stage: Stage) -> None:
+    stores = [PriceStore(stage.database.engine("pricer")) for _ in range(2)]
+    told = [resolved(1_000_000, 0), resolved(0, 1_000_000)]
+    kept = await asyncio.gather(
+        *(store.add_resolutions(each.values(), START) for store, each in zip(stores, told, strict=True))
+    )
+    ((payouts,),) = await stage.rows("SELECT payouts_micros FROM market_resolution")
+    assert [each.payouts["0xc"][0] for each in kept] == [tuple(payouts)] * 2
+    assert sorted(len(each.refused) for each in kept) == [0, 1]
+    rows = await stage.rows("SELECT asset_id, price_micros FROM market_price_snapshot ORDER BY asset_id")
+    assert rows == [("1", payouts[0]), ("2", payouts[1])]
+
+
+async def test_the_payout_is_the_last_mark_whatever_other_pricers_clocks_say(stage: Stage) -> None:
+    store = PriceStore(stage.database.engine("pricer"))
+    ahead = START + timedelta(seconds=5)
+    await store.add_marks([Mark("1", 400_000, MarkSource.MIDPOINT, ahead)])
+    await store.add_resolutions(resolved(1_000_000, 0).values(), START)
+    await store.add_marks([Mark("1", 410_000, MarkSource.MIDPOINT, ahead + timedelta(seconds=1))])
+    assert (await store.latest(["1"]))["1"] == Mark(
+        "1", 1_000_000, MarkSource.PAYOUT, ahead + timedelta(microseconds=1)
+    )
+
+
+async def test_a_resolution_that_says_it_lies_ahead_is_of_now(stage: Stage) -> None:
+    await given_position(stage.database, "1")
+    stage.exchange.resolved = resolved(1_000_000, 0, at=START + timedelta(days=900))
+    await stage.after(0)
+    assert [m.occurred_at for m in stage.resolved] == [START]
+
+
+async def test_what_has_no_price_keeps_its_mark_and_its_age_shows(stage: Stage) -> None:
+    for asset in ("1", "2"):
+        await given_position(stage.database, asset)
+    stage.exchange.mids = {"1": 400_000}
+    await stage.after(0)
+    assert stage.fresh == Freshness(assets=2, missing=1, stale=1, oldest_seconds=0.0, overdue=0)
+    stage.exchange.mids = {}
+    for _ in range(7):
+        await stage.after(30)
+    assert stage.fresh == Freshness(assets=2, missing=1, stale=2, oldest_seconds=210.0, overdue=0)
+    assert await stage.rows("SELECT asset_id, price_micros FROM market_price_snapshot") == [("1", 400_000)]
+    ((marking,),) = await stage.rows("SELECT value FROM system_checkpoint WHERE key = 'marking'")
+    assert sorted(marking["unmarked"]) == ["1", "2"]
+    stage.exchange.mids = {"1": 500_000, "2": 500_000}
+    await stage.after(30)
+    assert stage.fresh == Freshness(assets=2, missing=0, stale=0, oldest_seconds=0.0, overdue=0)
+
+
+async def test_after_a_restart_ages_go_on_and_an_outage_ages_everything(stage: Stage) -> None:
+    await given_position(stage.database, "1")
+    stage.exchange.mids = {"1": 400_000}
+    await stage.after(0)
+    stage.exchange.away = True
+    stage.rounds = stage.pricer()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await stage.after(300)
+    assert stage.fresh == Freshness(assets=1, missing=0, stale=1, oldest_seconds=600.0, overdue=0)
+
+
+async def test_while_the_pricer_is_away_no_mark_is_made_up(stage: Stage) -> None:
+    await given_position(stage.database, "1")
+    stage.exchange.mids = {"1": 400_000}
+    await stage.after(0)
+    stage.exchange.mids = {"1": 420_000}
+    stage.rounds = stage.pricer()
+    await stage.after(3600)
+    assert await stage.rows("SELECT at, price_micros FROM market_price_snapshot ORDER BY at") == [
+        (START, 400_000),
+        (START + timedelta(hours=1), 420_000),
+    ]

@@ -119,6 +119,8 @@ def whole(name: str, value: Any) -> Change:
     return lambda document: {**document, name: value}
 
 
+HURRIED = 1_000
+"""Requests a second that nothing but a sandbox of our own is asked."""
 LOOKUP = "gamma GET /markets/keyset"
 BROKEN: list[tuple[str, Change, str, str]] = [
     ("/v2/activity", each("usdc_size", None), "data GET /v2/activity", "usdc_size"),
@@ -172,7 +174,7 @@ async def test_each_broken_shape_is_named_and_only_the_whole_sandbox_is_good_eno
         wallet = (await sandbox.get("/data/v2/trades", taker_only="false")).json()["data"][-1]["proxy_wallet"]
         for endpoint, change, expected, field in BROKEN:
             breakers[0].endpoint, breakers[0].change = endpoint, change
-            report = await run(target(sandbox), Wishes(wallet=wallet))
+            report = await run(target(sandbox), Wishes(wallet=wallet), per_second_max=HURRIED)
             assert not report.usable, (endpoint, report.text())
             assert failures(report).get(expected) == field, (endpoint, report.text())
             assert f"`{field}`" in report.text()
@@ -188,7 +190,7 @@ async def rows_that_are_only_odd(breaker: Breaker, sandbox: RunningSandbox, wall
         return document
 
     breaker.endpoint, breaker.change = "/v2/activity", odd
-    report = await run(target(sandbox), Wishes(wallet=wallet))
+    report = await run(target(sandbox), Wishes(wallet=wallet), per_second_max=HURRIED)
     check = next(check for check in report.checks if check.endpoint == "GET /v2/activity")
     assert report.usable
     assert (check.state, check.field, check.unknown_fields) == ("warning", "usdc_size", ["brand_new"])
@@ -209,7 +211,7 @@ async def test_a_host_in_trouble_is_told_in_plain_words(tmp_path: Path, fault: d
     faults = faults_file(tmp_path, [{"at_s": 0, "for_s": 60, "target": "clob", **fault}])
     async with broken(Breaker, faults) as sandbox:
         await sandbox.play()
-        report = await run(target(sandbox), Wishes(wallet="0x" + "12" * 20, token="77"))
+        report = await run(target(sandbox), Wishes(wallet="0x" + "12" * 20, token="77"), per_second_max=HURRIED)
         assert "clob POST /books" in failures(report), report.text()
         assert words in report.text()
         if "retry_after" in fault:

@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from libs.common.db.tables.ledger import PositionSource
 from libs.common.domain.kinds import Scope
 from services.simulator.commands import apply_config_file, replay_attempts
 from services.simulator.core.decide import decide
-from services.simulator.scheduler import portfolio_id
+from services.simulator.scheduler import UNHEARD_OF, portfolio_id
 from tests.support.databases import Database
 from tests.support.decisions import BOOK, CONDITION, NO, YES, book, levels, usdc
 from tests.support.simulator_world import HERON, OTTER, World, attempt_identity
@@ -90,6 +91,18 @@ async def test_an_older_undecided_group_nobody_told_of_goes_first(world: World) 
     await replica.decide_all()
     assert [each.group_id for each in await world.attempts(GLOBAL)] == [older, younger]
     assert not any(each.out_of_order for each in await world.attempts(GLOBAL))
+
+
+async def test_many_older_groups_nobody_told_of_go_first_however_few_are_read_at_a_time(world: World) -> None:
+    older = [await world.close_group(age_s=9 - n / 10) for n in range(3 * UNHEARD_OF)]
+    replica = world.replica(GLOBAL)
+    await replica.start()
+    heard = await world.close_group()
+    await replica.hear(heard)
+    await replica.decide_all()
+    attempts = await world.attempts(GLOBAL)
+    assert [each.group_id for each in attempts] == [*older, heard]
+    assert not any(each.out_of_order for each in attempts)
 
 
 async def test_the_global_portfolio_waits_for_an_older_group_that_is_due_later(world: World) -> None:
@@ -281,6 +294,27 @@ async def test_a_decision_that_keeps_raising_is_given_up_and_passed_over(
     await replica.hear(bad)
     await replica.decide_all()
     assert [(each.group_id, each.out_of_order) for each in await world.attempts(USER)] == [(good, False), (bad, True)]
+
+
+async def test_the_global_portfolio_knows_a_users_exposure_in_every_market(world: World) -> None:
+    for asset, shares in (("2001", "30"), ("2002", "50"), (YES, "20")):
+        await world.hold(GLOBAL, None, asset, shares, shares)
+    for asset, user, shares in (
+        ("2001", OTTER, "30"),
+        ("2002", HERON, "40"),
+        ("2002", OTTER, "10"),
+        (YES, HERON, "20"),
+    ):
+        await world.insert(PositionSource, {"asset_id": asset, "source_user_id": user, "share_micros": usdc(shares)})
+    replica = world.replica(GLOBAL)
+    await replica.hear(
+        await world.close_group(age_s=5, side="SELL"), await world.close_group(age_s=4, user=HERON, side="SELL")
+    )
+    await replica.decide_all()
+    first, second = await world.attempts(GLOBAL)
+    assert (first.user_id, first.exposure_user_micros, first.filled_share_micros > 0) == (OTTER, usdc(40), True)
+    assert second.user_id == HERON
+    assert usdc(40) <= second.exposure_user_micros < usdc(60)  # the first sold shares that were theirs
 
 
 async def test_splits_and_merges_move_both_legs(world: World) -> None:

@@ -1,12 +1,9 @@
 """The simulator as processes would run it: own database role, own Redis user, messages in, attempts out."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,49 +16,19 @@ from libs.common.domain.kinds import GroupKind, Scope
 from libs.common.messages import GroupClosed
 from services.cli.stack.ports import free_port
 from services.simulator.app import serve
-from services.simulator.commands import apply_config_file, replay_attempts
+from services.simulator.commands import replay_attempts
 from services.simulator.settings import Settings
+from tests.support.book_host import BookHost, serving_books
 from tests.support.databases import Database
-from tests.support.decisions import YES
 from tests.support.simulator_world import CONSUMERS, HERON, OTTER, World
 
 pytestmark = pytest.mark.integration
 
 
-class BookHost(BaseHTTPRequestHandler):
-    """Answers every call for books with one book of YES."""
-
-    calls: list[list[str]] = []  # noqa: RUF012  the server makes a handler per request
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.calls.append([each["token_id"] for each in body])
-        book = {
-            "asset_id": YES, "hash": "abc", "timestamp": "1790586660000",
-            "bids": [{"price": "0.48", "size": "1000"}, {"price": "0.49", "size": "1000"}],
-            "asks": [{"price": "0.51", "size": "1000"}, {"price": "0.50", "size": "1000"}],
-        }  # fmt: skip
-        content = json.dumps([book]).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its parent's name
-        pass
-
-
 @pytest.fixture
 def book_host() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), BookHost)
-    BookHost.calls.clear()
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving_books() as url:
+        yield url
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -71,21 +38,25 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 @asynccontextmanager
-async def simulators(database: Database, redis_url: str, host: str, *scopes: Scope) -> AsyncIterator[None]:
+async def simulators(database: Database, redis_url: str, host: str, *scopes: Scope) -> AsyncIterator[list[int]]:
+    """Run simulators for a block, given the ports of their health."""
     stop = asyncio.Event()
+    ports = [free_port() for _ in scopes]
     async with asyncio.TaskGroup() as tasks:
         for number, scope in enumerate(scopes):
             settings = Settings(
                 database_url=SecretStr(database.url("simulator")),
                 redis_url=SecretStr(redis_url),
                 instance=f"simulator-{number}",
-                http_port=free_port(),
+                http_port=ports[number],
                 scope=scope,
                 clob_url=host,
             )
             tasks.create_task(serve(settings, stop))
-        yield
-        stop.set()
+        try:
+            yield ports
+        finally:
+            stop.set()
 
 
 @pytest.fixture
@@ -142,18 +113,3 @@ async def test_an_unknown_group_is_a_dead_letter_and_its_neighbours_pass(
         await eventually(settled)
     letters = await world.execute("SELECT subject, error FROM dead_letter WHERE group_name = 'simulator-user'")
     assert [letter.subject for letter in letters] == [str(poison)]
-
-
-async def test_a_changed_configuration_is_in_force_within_two_seconds(
-    database: Database, redis_url_for: Callable[[str], str], redis_url: str, book_host: str
-) -> None:
-    world = World(database)
-    await world.open()
-    async with simulators(database, redis_url_for("simulator"), book_host, Scope.EXEC_USER):
-        await apply_config_file(database.url(), redis_url, {"global": {"copy_pct": 3}})
-
-        async def merged() -> bool:
-            return len(await world.execute("SELECT 1 FROM effective_config")) == 2
-
-        async with asyncio.timeout(2):
-            await eventually(merged)

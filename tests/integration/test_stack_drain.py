@@ -45,7 +45,12 @@ async def follow(database: Database) -> UUID:
 
 
 async def opened(database: Database, followed_at: datetime = BEFORE) -> None:
+    await asked(database, AFTER)
     await checkpoint(database, "ingest", f"opening:{WALLET}", followed_at=followed_at.isoformat())
+
+
+async def asked(database: Database, at: datetime) -> None:
+    await checkpoint(database, "ingest", "markets:asked", at=at.isoformat())
 
 
 async def waiting(database: Database) -> dict[str, int]:
@@ -125,6 +130,19 @@ async def test_a_fill_waits_for_its_group_and_its_shadow_entries(database: Datab
     assert await waiting(database) == {"events without a group": 1, "fills without shadow entries": 1}
 
 
+async def test_a_fill_of_an_unknown_market_waits_until_gamma_was_asked_after_it(database: Database) -> None:
+    user_id = await follow(database)
+    await opened(database)
+    await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
+    await dead_letter(database, await fill_by(database, user_id, detect_time=AFTER), "OPEN")
+    unanswered = {"an answer about markets that are unknown": 1}
+    assert await waiting(database) == unanswered
+    await asked(database, BEFORE)
+    assert await waiting(database) == unanswered
+    await asked(database, AFTER + timedelta(seconds=1))
+    assert await waiting(database) == {}
+
+
 async def test_a_fill_of_before_the_follow_is_not_waited_for(database: Database) -> None:
     user_id = await follow(database)
     await opened(database)
@@ -176,3 +194,5 @@ async def test_what_is_held_waits_for_a_later_resolution_check_and_marking(datab
     for key in ("resolutions", "marking"):
         await checkpoint(database, "pricer", key, completed_at=AFTER.isoformat())
     assert await waiting(database) == {}
+    await checkpoint(database, "ingest", "markets:learned", at=AFTER.isoformat())  # both were made without it
+    assert await waiting(database) == both

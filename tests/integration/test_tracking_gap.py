@@ -12,6 +12,8 @@ from libs.common.db.tables.groups import EventGroup, EventGroupMember
 from libs.common.db.tables.markets import MarketPriceSnapshot
 from libs.common.db.tracking_gap import UserGap, read_gaps
 from libs.common.domain.kinds import Scope
+from services.ledger.core import entries
+from services.ledger.core.entries import Owner, Posting
 from tests.integration.test_ledger import LEGS, OTTER, START, World
 from tests.support.databases import Database
 
@@ -142,6 +144,19 @@ async def test_an_asset_without_a_mark_is_worth_its_cost(copied: Copied) -> None
     await copied.post(await copied.fill("BUY", 1_000 * USDC, 500 * USDC))
     found = await copied.gap()
     assert (found.shadow_pnl_micros, found.gap.gap_micros, found.gap.residual_micros) == (0, 0, 0)
+
+
+async def test_shares_given_away_of_an_asset_never_marked_leave_nothing_unexplained(copied: Copied) -> None:
+    await copied.post(await copied.fill("BUY", 300 * USDC, 243 * USDC))
+    owner = Owner(Scope.SHADOW_USER, OTTER)
+    given = entries.adjustment(
+        Posting(owner, "away", START), LEGS[0], share_delta_micros=-120 * USDC, cash_delta_micros=0
+    )
+    await copied.books.post_entries([given])
+    found = await copied.gap()
+    assert found.shadow_pnl_micros == await copied.pnl(Scope.SHADOW_USER) == -97_200_000
+    assert found.gap.size_micros == {"CONVERSION": 972_000}
+    assert found.gap.residual_micros == 0
 
 
 async def test_an_unknown_label_is_refused(copied: Copied) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -11,11 +12,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from libs.common.db.checkpoints import save_checkpoint
 from libs.common.db.engine import make_engine, transaction
 from services.ui.auth import Sessions
 from services.ui.commands import new_login_link
 from services.ui.gate import Gate
+from services.ui.parts import tables
 from services.ui.queries.board import Board
+from services.ui.queries.portfolio import Holding
 from services.ui.settings import Settings
 from services.ui.web import rest
 from tests.support.databases import Database
@@ -300,6 +304,28 @@ async def test_the_overview_adds_up(database: Database, redis_url_for: RedisFor)
     assert len(facts["latest"]) == 8
 
 
+async def test_a_position_without_a_price_shows_how_old_its_last_one_is(
+    database: Database, redis_url_for: RedisFor
+) -> None:
+    await fill(database, "month")
+    async with door(database, redis_url_for("ui")) as admin:
+        before = (await admin.get("/api/overview")).json()["overview"]["facts"]
+    oldest, *others = [each["asset_id"] for each in before["holdings"]]
+    assert not any(each["is_stale"] for each in before["holdings"])
+    async with transaction(database.engine("pricer")) as connection:
+        marking = {"completed_at": datetime.now(UTC).isoformat(), "assets": 7, "unmarked": [oldest, "77"]}
+        await save_checkpoint(connection, "pricer", "marking", marking)
+    async with door(database, redis_url_for("ui")) as admin:  # another board, which has read nothing yet
+        facts = (await admin.get("/api/overview")).json()["overview"]["facts"]
+    stale = {each["asset_id"]: each["is_stale"] for each in facts["holdings"]}
+    assert stale == {oldest: True, **dict.fromkeys(others, False)}
+    assert facts["health"]["unmarked"] == 2
+    assert facts["verdict"]["lines"][4]["name"] == "Prices, 2 old"
+    held = [Holding.model_validate(each) for each in facts["holdings"]]
+    page = tables.markets(SimpleNamespace(holdings=held, closed=[]), datetime.now(UTC))  # type: ignore[arg-type]
+    assert page.count(" old</time>") == 1
+
+
 @pytest.mark.parametrize("wanted", ["1h", "1d", "7d", "30d", "all"])
 async def test_a_curve_is_bounded_in_order_and_ends_at_the_figure(
     database: Database, redis_url_for: RedisFor, wanted: str
@@ -362,6 +388,27 @@ async def test_the_gap_is_split_to_the_micro_and_an_unknown_user_refused(
         assert (await visitor.get("/api/gap")).status_code == 401
 
 
+async def test_skips_tell_what_reasons_saved_or_cost_and_refuse_what_they_do_not_know(
+    database: Database, redis_url_for: RedisFor
+) -> None:
+    await fill(database, "minutes")
+    async with door(database, redis_url_for("ui")) as admin:
+        answer = (await admin.get("/api/skips", params={"scope": "EXEC_GLOBAL"})).json()
+        (scope,) = answer["scopes"]
+        assert scope["scope"] == "EXEC_GLOBAL"
+        assert scope["total"]["skips"] == scope["total"]["with_book"] + scope["total"]["no_book"] > 0
+        assert {"reason", "skips", "unmarked", "notional_micros", "fee_micros", "pnl_micros"} <= set(
+            scope["reasons"][0]
+        )
+        since = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        later = (await admin.get("/api/skips", params={"since": since})).json()
+        assert [each["total"]["skips"] for each in later["scopes"]] == [0, 0]
+        for wrong in ({"user": "nobody"}, {"since": "x"}, {"since": "2026-09-28T12:00"}, {"scope": "SHADOW_USER"}):
+            assert (await admin.get("/api/skips", params=wrong)).status_code == 422, wrong
+    async with door(database, redis_url_for("ui"), signed_in=False) as visitor:
+        assert (await visitor.get("/api/skips")).status_code == 401
+
+
 async def test_an_unknown_window_is_refused(database: Database, redis_url_for: RedisFor) -> None:
     async with door(database, redis_url_for("ui")) as admin:
         assert (await admin.get("/api/overview", params={"range": "2y"})).status_code == 422
@@ -396,7 +443,13 @@ async def test_the_description_names_every_route_and_fetches_nothing(
     async with door(database, redis_url_for("ui")) as admin:
         page = (await admin.get("/api/docs")).text
         paths = (await admin.get("/api/openapi.json")).json()["paths"]
-    assert set(paths) == {"/api/health", "/api/overview", "/api/control/pause", "/api/coverage", "/api/gap"}
+    assert set(paths) == {
+            "/api/health", "/api/overview", "/api/control/pause", "/api/control/breakers/reset", "/api/coverage",
+            "/api/gap", "/api/skips", "/api/config/test", "/api/config/test/{run_id}",
+            "/api/config/test/{run_id}/cancel",
+            "/api/config/global", "/api/config/user/{id}", "/api/users/{id}/enabled", "/api/blacklist",
+            "/api/markets/{condition_id}/blacklist",
+        }  # fmt: skip
     assert all(path in page for path in paths)
     assert re.findall(r'(?:src|href)="(?:https?:)?//', page) == []
 

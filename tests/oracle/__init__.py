@@ -17,11 +17,12 @@ __all__ = ["Run", "Tape", "Violation", "audit", "audit_run", "read_run", "read_t
 def audit_run(tape: Tape, run: Run, speed: Fraction = Fraction(1)) -> list[Violation]:
     """Return everything a run got wrong against its tape."""
     found: list[Violation] = []
-    for module in (events, shadow, grouping, order, ledger, holdings, valuation):
+    for module in (events, shadow, grouping, order, ledger, holdings, valuation, rules):
         for check in module.CHECKS:
             found.extend(check(tape, run))
     under, wall = rules.rules_by_version(run), clock.read_clock(tape, run, speed)
     found.extend(clock.check_event_times(tape, run, wall))
+    found.extend(clock.check_closes(tape, run, wall))
     found.extend(clock.check_books_in_force(tape, run, wall))
     found.extend(order.check_due_times(tape, run, under))
     found.extend(attempts.check_attempts(tape, run, wall, under))

@@ -5,12 +5,13 @@ from fractions import Fraction
 from math import ceil, floor
 
 from tests.oracle.clock import Clock
-from tests.oracle.decision import JUDGES, PHASES, Case, allowed_targets
+from tests.oracle.decision import JUDGES, PHASES, Case, allowed_targets, beyond_drawdown, full_target, shrunk
 from tests.oracle.holdings import attempts_in_order
 from tests.oracle.rules import Rules
 from tests.oracle.run import Row, Run, Violation
+from tests.oracle.switches import read_switches
 from tests.oracle.tape import Tape
-from tests.oracle.walk import order_fee, shared_fee, walk
+from tests.oracle.walk import Taken, affordable, order_fee, shared_fee, walk
 
 CHECK = "decision"
 
@@ -18,21 +19,54 @@ CHECK = "decision"
 def cases(tape: Tape, run: Run, clock: Clock, rules: dict[int, Rules]) -> Iterator[Case]:
     """Yield every attempt in its portfolio's order with what the portfolio had taken of its book version before."""
     groups = {group["id"]: group for group in run["groups"]}
+    switches, shadow = read_switches(tape, run), _shadow_entries(run)
+    closes = {row["condition_id"]: row["close_time"] for row in run["markets"]}
     fills: dict[str, list[Row]] = {}
     for row in sorted(run["fills"], key=lambda row: int(row["level"])):
         fills.setdefault(row["attempt_id"], []).append(row)
     for attempts in attempts_in_order(run).values():
-        taken: dict[tuple[str, str], dict[int, int]] = {}
-        tripped = False
+        taken: dict[tuple[str, str, str], Taken] = {}
+        tripped = seen = False
         for row in attempts:
-            if row["group_id"] not in groups:
+            group = groups.get(row["group_id"])
+            if group is None:
                 continue
-            version = taken.setdefault((row["asset_id"], row["book_hash"]), {})
-            under = rules.get(row["config_version"], Rules())
-            yield Case(row, groups[row["group_id"]], under, tape, clock, dict(version), tripped)
+            version = taken.setdefault((row["asset_id"], row["book_hash"], row["side"]), {})
+            case = Case(
+                row,
+                group,
+                rules.get(row["config_version"], Rules()),
+                tape,
+                clock,
+                dict(version),
+                tripped,
+                seen,
+                switches,
+                closes.get(row["condition_id"]),
+                _held_before(group, shadow),
+            )
+            yield case
             tripped = tripped or "BREAKER_DRAWDOWN" in row["reason_codes"]
+            seen = seen or beyond_drawdown(case)
             for fill in fills.get(row["id"], []):
                 version[fill["price_micros"]] = version.get(fill["price_micros"], 0) + fill["share_micros"]
+
+
+def _shadow_entries(run: Run) -> dict[tuple[str, str], list[Row]]:
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in run["ledger"]:
+        if row["scope"] == "SHADOW_USER" and row["share_delta_micros"]:
+            found.setdefault((row["user_label"], row["asset_id"]), []).append(row)
+    return found
+
+
+def _held_before(group: Row, shadow: dict[tuple[str, str], list[Row]]) -> int:
+    """Return what they held of the group's token when it began, its own fills left out."""
+    return sum(
+        row["share_delta_micros"]
+        for row in shadow.get((group["user_label"], group["asset_id"]), [])
+        if row["event_time"] <= group["first_event_time"] and row["ref_id"] not in group["event_ids"]
+    )
 
 
 def check_reasons(case: Case) -> Iterator[Violation]:
@@ -70,13 +104,23 @@ def check_inputs(case: Case) -> Iterator[Violation]:
             yield Violation(CHECK, subject, f"fee rate {row['fee_rate']}, the market's is {float(rate)}")
     target = row["target_notional_micros"]
     if target is not None and row["equity_micros"] is not None:
-        allowed = allowed_targets(case)
-        if allowed and target not in allowed and case.rules.sell_sizing == "NOTIONAL":
+        allowed = _expected_targets(case)
+        if allowed and target not in allowed:
             yield Violation(CHECK, subject, f"target {target}, expected one of {sorted(allowed)}")
     reached_size = not set(row["reason_codes"]) & (PHASES["control"] | PHASES["market"] | PHASES["breakers"])
     for name in ("equity_micros", "cash_micros", "target_notional_micros", "config_version"):
         if reached_size and row[name] is None and "BELOW_MIN_NOTIONAL" not in row["reason_codes"]:
             yield Violation(CHECK, subject, f"{name} is missing though its phase was reached")
+
+
+def _expected_targets(case: Case) -> set[int]:
+    """Return the targets to record: what SHRINK left of it once the caps were looked at, the full one before."""
+    allowed = allowed_targets(case)
+    earlier = PHASES["control"] | PHASES["market"] | PHASES["breakers"] | PHASES["size"]
+    if case.is_open and len(allowed) > 1 and not set(case.attempt["reason_codes"]) & earlier:
+        target = full_target(case) or 0
+        return {shrunk(case, target)} if case.attempt["kind"] == "TRADE" else allowed
+    return allowed
 
 
 def _check_book_values(case: Case) -> Iterator[Violation]:
@@ -115,7 +159,9 @@ def check_fills(case: Case, levels: list[Row]) -> Iterator[Violation]:
         return
     if case.market is None or case.book is None:
         return
-    expected = walk(case.quote().within, case.buying, row["target_notional_micros"] or 0, row["held_share_micros"] or 0)
+    expected = walk(case.quote().within, case.buying, row["target_notional_micros"] or 0, case.sellable)
+    if case.buying:
+        expected = affordable(expected, case.market, row["cash_micros"])
     found = [(fill["price_micros"], fill["share_micros"], fill["notional_micros"]) for fill in levels]
     if found != expected:
         yield Violation(CHECK, subject, f"took {found}, the walk takes {expected}")
@@ -133,11 +179,33 @@ def check_fills(case: Case, levels: list[Row]) -> Iterator[Violation]:
         yield Violation(CHECK, subject, f"VWAP {row['vwap_price_micros']}, expected {vwap}")
 
 
+LIFTED = {"WORSE_THAN_THEIR_PRICE": "no_reference", "CHASING_MID": "no_mid"}
+"""A failed price bound is lifted, and only that one."""
+SIZED_OTHERWISE = {"BELOW_MIN_NOTIONAL", "NO_POSITION", "UNSUPPORTED_EVENT"}
+"""What the size would have been without these SPEC leaves open."""
+
+
+def check_counterfactual(case: Case) -> Iterator[Violation]:
+    """A SKIP with a book says what the walk would have filled without the failed checks; nothing else says anything."""
+    row, subject, given = case.attempt, f"attempt {case.attempt['id']}", set(case.attempt["reason_codes"])
+    found = row["counterfactual_share_micros"], row["counterfactual_notional_micros"]
+    if row["decision"] == "EXECUTE" or row["kind"] != "TRADE" or row["book_hash"] is None:
+        if found != (None, None):
+            yield Violation(CHECK, subject, f"counterfactual {found} of {row['decision']} without need")
+        return
+    if given & SIZED_OTHERWISE or case.book is None or row["target_notional_micros"] is None:
+        return
+    seen = case.quote(**{flag: True for code, flag in LIFTED.items() if code in given})
+    filled = walk(seen.within, case.buying, row["target_notional_micros"], case.sellable)
+    expected = sum(each[1] for each in filled), sum(each[2] for each in filled)
+    if found != expected:
+        yield Violation(CHECK, subject, f"counterfactual {found}, the walk would have filled {expected}")
+
+
 def _check_split_or_merge(case: Case, amounts: tuple[int, int, int]) -> Iterator[Violation]:
     row = case.attempt
-    expected = int(case.group["share_micros"] * case.rules.copy_pct)
-    expected = min(expected, row["held_share_micros"]) if row["kind"] == "MERGE" else min(expected, row["cash_micros"])
-    if amounts[0] != expected or amounts[2] or not expected:
+    expected = row["target_notional_micros"]
+    if amounts != (expected, expected, 0) or not expected:
         yield Violation(
             CHECK,
             f"attempt {row['id']}",
@@ -157,6 +225,7 @@ def check_attempts(tape: Tape, run: Run, clock: Clock, rules: dict[int, Rules]) 
         yield from check_reasons(case)
         yield from check_inputs(case)
         yield from check_fills(case, fills.get(case.attempt["id"], []))
+        yield from check_counterfactual(case)
 
 
 def check_exported_books(tape: Tape, run: Run) -> Iterator[Violation]:

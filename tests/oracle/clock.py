@@ -10,6 +10,7 @@ from tests.oracle.tape import FillKey, Tape
 
 CHECK = "clock"
 SECOND = 1_000_000
+DAY_MS = 86_400_000
 SLACK = 2 * SECOND
 """Block times are whole seconds and a block may be a little late."""
 
@@ -52,6 +53,18 @@ def check_event_times(tape: Tape, run: Run, clock: Clock) -> Iterator[Violation]
     for row in run["events"]:
         if row["detect_time"] < row["event_time"] - SLACK:
             yield Violation(CHECK, f"event {row['id']}", "seen before it happened")
+
+
+def check_closes(tape: Tape, run: Run, clock: Clock) -> Iterator[Violation]:
+    """A recorded close is one that the tape's market had; a date without a time of day is not judged."""
+    for row in run["markets"]:
+        market = tape.markets.get(row["condition_id"])
+        closes = [state.close_ms for state in market.states] if market else []
+        stated = [clock.wall(each) for each in closes if each is not None and each % DAY_MS]
+        if row["close_time"] is None or len(stated) < len(closes) or not stated:
+            continue
+        if min(abs(row["close_time"] - each) for each in stated) > SLACK:
+            yield Violation(CHECK, f"market {row['condition_id']}", f"closes at {row['close_time']}, not at {stated}")
 
 
 def check_books_in_force(tape: Tape, run: Run, clock: Clock) -> Iterator[Violation]:

@@ -11,13 +11,15 @@ from fractions import Fraction
 from tests.oracle.clock import Clock
 from tests.oracle.rules import Rules
 from tests.oracle.run import Row
+from tests.oracle.switches import ENGINE, Switches
 from tests.oracle.tape import Tape, TapeBook, TapeMarket
 from tests.oracle.walk import LOT, Quote, quote, walk
 
 NOTICE_MICROSECONDS = 120_000_000
 """By then a close or a resolution on the tape must have been noticed; before, it may have been."""
 EDGE_MICROSECONDS = 2_000_000
-"""Time checks this close to their bound are not judged: the tape's clock is known to about a second."""
+"""Where no close was recorded this is not judged: the tape's clock is known to about a second."""
+LEGS = 2
 
 PHASES: dict[str, frozenset[str]] = {
     "control": frozenset({"ENGINE_PAUSED", "USER_DISABLED", "UNSUPPORTED_EVENT"}),
@@ -60,6 +62,14 @@ class Case:
     clock: Clock
     taken: dict[int, int]
     drawdown_tripped: bool = False
+    """BREAKER_DRAWDOWN was given before; it stays until it is reset."""
+    drawdown_seen: bool = False
+    """Some decision before was made beyond the bound, if only a reduction's."""
+    switches: Switches = field(default_factory=Switches)
+    close: int | None = None
+    """The market's close as the run recorded it."""
+    shadow_before: int | None = None
+    """What they held of the token before the group."""
 
     @property
     def is_open(self) -> bool:
@@ -88,9 +98,25 @@ class Case:
         """The group's VWAP in micros a share, exact."""
         return Fraction(self.group["usdc_notional_micros"] * 10**6, self.group["share_micros"])
 
-    def quote(self) -> Quote:
-        """Return what the recorded book offers within the bounds."""
-        return quote(self.book, self.buying, self.reference, self.taken, self.rules)
+    @property
+    def proportional(self) -> bool:
+        """Whether it is a SELL of the fraction that they sold."""
+        return bool(self.attempt["side"] == "SELL" and self.rules.sell_sizing == "PROPORTIONAL")
+
+    @property
+    def sellable(self) -> int:
+        """Shares a SELL may take: all that is held, or the fraction they sold of what they had, whole at most."""
+        held = int(self.attempt["held_share_micros"] or 0)
+        if not self.proportional:
+            return held
+        sold = int(self.group["share_micros"])
+        return held * sold // max(sold, self.shadow_before or 0)
+
+    def quote(self, *, no_reference: bool = False, no_mid: bool = False) -> Quote:
+        """Return what the recorded book offers within the bounds, or without one of them."""
+        return quote(
+            self.book, self.buying, self.reference, self.taken, self.rules, no_reference=no_reference, no_mid=no_mid
+        )
 
 
 def full_target(case: Case) -> int | None:
@@ -108,19 +134,26 @@ def full_target(case: Case) -> int | None:
 def allowed_targets(case: Case) -> set[int]:
     """Return the targets an attempt may record: a SELL or MERGE is capped by what is held, a BUY perhaps shrunk."""
     target, held = full_target(case), case.attempt["held_share_micros"]
+    if case.proportional:
+        return {int(case.sellable * case.reference / 10**6)}
     if target is None:
         return set()
     if case.attempt["kind"] == "MERGE":
         return {min(target, held or 0)}
-    if case.attempt["kind"] == "SPLIT":
-        return {min(target, case.attempt["cash_micros"] or 0)}
+    if case.attempt["kind"] == "SPLIT":  # as far as cash goes; without any it cannot even begin
+        target = min(target, case.attempt["cash_micros"] or 0) or target
     if case.attempt["kind"] == "TRADE" and not case.buying and held is not None:
-        prices = [case.reference, Fraction(case.quote().best or 0), case.quote().limit]
-        worth = {int(held * price / 10**6) + up for price in prices for up in (0, 1)}
-        return {target} | {each for each in worth if each <= target}
-    if case.rules.cap_policy == "SHRINK" and case.is_open:
-        return {target, min(target, headroom(case))}
-    return {target}
+        return {min(target, int(held * case.reference / 10**6))}
+    return {target, shrunk(case, target)} if case.is_open else {target}
+
+
+def shrunk(case: Case, target: int) -> int:
+    """Return the target after the caps: with SHRINK the headroom, if that is still the minimum."""
+    least = 1 if case.attempt["kind"] == "SPLIT" else max(case.rules.min_trade_notional, case.rules.min_marketable)
+    room = headroom(case)
+    if case.rules.cap_policy != "SHRINK" or room >= target or room < min(least, target):
+        return target
+    return room
 
 
 def headroom(case: Case) -> int:
@@ -135,17 +168,22 @@ def headroom(case: Case) -> int:
     return min(rooms)
 
 
-def control_phase(_case: Case) -> Finding:
-    """Nothing pauses the engine or disables a user in the runs we judge."""
-    return Finding()
+def control_phase(case: Case) -> Finding:
+    """Paused, disabled, or a split of what has not two outcomes."""
+    finding, decided = Finding(), case.attempt["decided_at"]
+    for code, who in (("ENGINE_PAUSED", ENGINE), ("USER_DISABLED", case.attempt["user_label"])):
+        off = case.switches.is_off(who, decided)
+        finding.judge(code, bool(off), sure=off is not None)
+    odd = case.attempt["kind"] != "TRADE" and case.market is not None and len(case.market.assets) != LEGS
+    finding.judge("UNSUPPORTED_EVENT", odd)
+    return finding
 
 
 def market_phase(case: Case) -> Finding:
     """Unknown, closed, closing, stale."""
     finding, decided, market = Finding(), case.attempt["decided_at"], case.market
     age = decided - case.group["first_event_time"]
-    at_edge = abs(age - case.rules.stale_microseconds) < EDGE_MICROSECONDS
-    finding.judge("STALE_EVENT", age > case.rules.stale_microseconds, sure=not at_edge)
+    finding.judge("STALE_EVENT", age > case.rules.stale_microseconds)
     if market is None:
         finding.judge("MARKET_UNKNOWN", True)
         return finding
@@ -157,7 +195,7 @@ def market_phase(case: Case) -> Finding:
         ends.append(case.tape.payouts[market.condition_id][0])
     if ends:
         ended = case.clock.wall(min(ends))
-        noticed = decided > ended + NOTICE_MICROSECONDS
+        noticed = decided > ended + NOTICE_MICROSECONDS or min(ends) <= case.tape.start_ms
         if noticed or decided > ended - EDGE_MICROSECONDS:
             finding.judge("MARKET_CLOSED", noticed, sure=noticed)
     _closing(case, market, finding)
@@ -168,6 +206,10 @@ def market_phase(case: Case) -> Finding:
 
 def _closing(case: Case, market: TapeMarket, finding: Finding) -> None:
     if not case.is_open:
+        return
+    if len({state.close_ms for state in market.states}) == 1 and case.close is not None:
+        left = case.close - case.attempt["decided_at"]
+        finding.judge("MARKET_CLOSING_SOON", 0 < left < case.rules.close_guard_microseconds)
         return
     for state in market.states:
         if state.close_ms is not None:
@@ -193,7 +235,15 @@ def breaker_phase(case: Case) -> Finding:
             finding.judge(code, Fraction(start - row["equity_micros"], start) > bound)
     if case.drawdown_tripped:
         finding.judge("BREAKER_DRAWDOWN", True)
+    elif case.drawdown_seen:
+        finding.may.add("BREAKER_DRAWDOWN")
     return finding
+
+
+def beyond_drawdown(case: Case) -> bool:
+    """Tell whether equity had fallen too far from its peak at this decision, whatever it was about."""
+    peak, equity = case.attempt["peak_equity_micros"], case.attempt["equity_micros"]
+    return bool(peak) and equity is not None and Fraction(peak - equity, peak) > case.rules.drawdown
 
 
 def size_phase(case: Case) -> Finding:
@@ -201,13 +251,14 @@ def size_phase(case: Case) -> Finding:
     finding, row = Finding(), case.attempt
     target, held = full_target(case), row["held_share_micros"]
     if row["kind"] == "TRADE":
-        finding.judge("BELOW_MIN_NOTIONAL", target is None or (case.buying and target < case.rules.min_marketable))
+        small = not target or (case.buying and target < case.rules.min_marketable)
+        finding.judge("BELOW_MIN_NOTIONAL", small and not case.proportional)
         if not case.buying and held is not None:
             finding.judge("NO_POSITION", held < LOT, sure=held == 0 or held >= LOT)
     elif row["kind"] == "MERGE" and held is not None:
         finding.judge("NO_POSITION_TO_MERGE", held == 0)
-    if row["kind"] != "TRADE" and not target:
-        finding.may.add("BELOW_MIN_NOTIONAL")
+    if row["kind"] != "TRADE":
+        finding.judge("BELOW_MIN_NOTIONAL", not target)
     return finding
 
 
@@ -227,12 +278,13 @@ def risk_phase(case: Case) -> Finding:
         finding.judge(code, (exposure or 0) + target > equity * share)
     if finding.must and row["scope"] == "EXEC_GLOBAL":
         finding.must.add("RISK_CAP_GLOBAL")
-    fee = Fraction(0)
-    if row["kind"] == "TRADE" and case.market is not None:
-        price = case.quote().limit / 10**6
-        fee = case.market.fee_rate * target / price * (price * (1 - price)) ** case.market.fee_exponent
+    fee, limit = 0, case.quote().limit
+    if row["kind"] == "TRADE" and case.market is not None and limit < 10**6:
+        price = limit / 10**6
+        exact = case.market.fee_rate * target / price * (price * (1 - price)) ** case.market.fee_exponent
+        fee = int(exact // 10) * 10
     short = target + fee - row["cash_micros"]
-    finding.judge("INSUFFICIENT_CASH", short > 0, sure=abs(short) > 10 or row["kind"] == "SPLIT")
+    finding.judge("INSUFFICIENT_CASH", short > 0, sure=limit.denominator == 1 or abs(short) > 10)
     return finding
 
 
@@ -256,7 +308,7 @@ def book_phase(case: Case) -> Finding:
     target = row["target_notional_micros"] or 0
     finding.judge("INSUFFICIENT_DEPTH", 0 < seen.band < rules.depth_multiple * target)
     finding.judge("NO_LIQUIDITY_WITHIN_BOUNDS", seen.lots == 0)
-    if not case.buying and not walk(seen.within, buying=False, target=target, held=row["held_share_micros"] or 0):
+    if not case.buying and not walk(seen.within, buying=False, target=target, held=case.sellable):
         finding.may.add("NO_LIQUIDITY_WITHIN_BOUNDS")  # what is held is worth less than one lot
     return finding
 

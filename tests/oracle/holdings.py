@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from tests.oracle.ledger import entries, portfolio
 from tests.oracle.run import Row, Run, Violation
@@ -21,6 +22,8 @@ class Holdings:
     shares: Counter[str]
     settlements: list[Row]
     cost: Counter[str] = field(default_factory=Counter)
+    sources: dict[str, Counter[str]] = field(default_factory=dict)
+    """Open shares of each token by the user they were copied from."""
 
     def settle_one(self) -> None:
         """Apply the next settlement entry."""
@@ -28,9 +31,15 @@ class Holdings:
         self.cash += row["cash_delta_micros"]
         self.shares[row["asset_id"]] += row["share_delta_micros"]
         self.cost[row["asset_id"]] = 0
+        self.sources.pop(row["asset_id"], None)
 
-    def _move(self, asset: str, shares: int, paid: int) -> None:
+    def _move(self, asset: str, shares: int, paid: int, source: str, follow_order: list[str]) -> None:
         """Add shares at what was paid, or remove them at average cost: all of it with the last share."""
+        found = self.sources.setdefault(asset, Counter())
+        if shares > 0:
+            found[source] += shares
+        else:
+            found.subtract(_shared(found, -shares, follow_order))
         if shares > 0:
             self.cost[asset] += paid
         elif self.shares[asset]:
@@ -42,15 +51,29 @@ class Holdings:
         if attempt["decision"] != "EXECUTE":
             return
         shares, notional, fee = attempt["filled_share_micros"], attempt["filled_notional_micros"], attempt["fee_micros"]
+        followed = list(dict.fromkeys(tape.labels.values()))
         if attempt["kind"] == "TRADE":
             sign = 1 if attempt["side"] == "BUY" else -1
-            self._move(attempt["asset_id"], sign * shares, notional)
+            self._move(attempt["asset_id"], sign * shares, notional, attempt["user_label"], followed)
             self.cash += -sign * notional - fee
             return
         sign = 1 if attempt["kind"] == "SPLIT" else -1
         for place, asset in enumerate(tape.markets[attempt["condition_id"]].assets):
-            self._move(asset, sign * shares, shares // 2 + (shares % 2 if place == 0 else 0))
+            paid = shares // 2 + (shares % 2 if place == 0 else 0)
+            self._move(asset, sign * shares, paid, attempt["user_label"], followed)
         self.cash -= sign * shares
+
+
+def _shared(open_shares: Counter[str], lost: int, follow_order: list[str]) -> Counter[str]:
+    """Share a loss pro rata: what rounding leaves over goes by largest remainder, ties to who was followed first."""
+    total = open_shares.total()
+    if not total:
+        return Counter()
+    exact = {label: Fraction(lost * shares, total) for label, shares in open_shares.items()}
+    parts = Counter({label: int(each) for label, each in exact.items()})
+    ranked = sorted(exact, key=lambda label: (int(exact[label]) - exact[label], follow_order.index(label)))
+    parts.update(ranked[: lost - parts.total()])
+    return parts
 
 
 def attempts_in_order(run: Run) -> dict[tuple[str, str | None], list[Row]]:

@@ -1,11 +1,13 @@
 """The numbers a decision was made under: SPEC 5's defaults, replaced by what the named config version says."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from tests.oracle.run import Run
+from tests.oracle.run import Run, Violation
+from tests.oracle.tape import Tape
 
 USDC = 1_000_000
 
@@ -82,3 +84,55 @@ def rules_from(values: dict[str, Any]) -> Rules:
 def rules_by_version(run: Run) -> dict[int, Rules]:
     """Return the rules of every exported config version."""
     return {int(row["version"]): rules_from(row["values"]) for row in run["config"]}
+
+
+NOTICE_MICROSECONDS = 2_000_000
+"""Within this time a change is in force."""
+
+
+def check_versions(_tape: Tape, run: Run) -> Iterator[Violation]:
+    """Each attempt names the newest version of its user's configuration, or of the global one: none too new or old."""
+    versions = {int(row["version"]): row for row in run["config"]}
+    own = {row["user_label"] for row in run["config"] if row["user_label"]}
+    for attempt in run["attempts"]:
+        named = versions.get(attempt["config_version"])
+        subject = f"attempt {attempt['id']}"
+        if named is None:
+            yield Violation("config", subject, f"names version {attempt['config_version']}, which does not exist")
+            continue
+        label = attempt["user_label"] if attempt["user_label"] in own else None
+        if named["user_label"] not in {label, None}:
+            yield Violation("config", subject, f"decided under the configuration of {named['user_label']}")
+        if named["effective_at"] > attempt["decided_at"] + NOTICE_MICROSECONDS:
+            yield Violation("config", subject, "decided under a configuration of later")
+        newer = [
+            row["version"]
+            for row in run["config"]
+            if row["user_label"] == label
+            and int(row["version"]) > int(named["version"])
+            and row["effective_at"] < attempt["decided_at"] - NOTICE_MICROSECONDS
+        ]
+        if newer:
+            yield Violation("config", subject, f"decided under version {named['version']}, {newer} was in force")
+
+
+def check_tape_config(tape: Tape, run: Run) -> Iterator[Violation]:
+    """Whoever has a version of their own, and everybody else, has what the tape's `config` says over the defaults."""
+    stated = {key: value for key, value in tape.config.items() if key in {"global", "users"}}
+    if not stated or not run["config"]:
+        return
+    shared, users = stated.get("global") or {}, stated.get("users") or {}
+    newest = {row["user_label"]: row for row in sorted(run["config"], key=lambda row: int(row["version"]))}
+    for label in {None, *users}:
+        wanted = rules_from({**shared, **users.get(label or "", {})})
+        if label not in newest:
+            yield Violation("config", f"user {label}", "has no version, yet the tape's config overrides something")
+        elif _sorted(rules_from(newest[label]["values"])) != _sorted(wanted):
+            yield Violation("config", f"version {newest[label]['version']} of {label}", f"is not {wanted}")
+
+
+def _sorted(rules: Rules) -> Rules:
+    return replace(rules, blacklist=tuple(sorted(rules.blacklist)))
+
+
+CHECKS = (check_versions, check_tape_config)

@@ -14,7 +14,7 @@ KINDS = (
 )  # fmt: skip
 TIMES = {
     "event_time", "detect_time", "first_event_time", "first_detect_time", "closed_at", "due_at", "decided_at",
-    "book_fetched_at", "created_at", "at", "seen_at", "fetched_at", "effective_at",
+    "book_fetched_at", "created_at", "at", "seen_at", "fetched_at", "effective_at", "close_time",
 }  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

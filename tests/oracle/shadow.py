@@ -90,7 +90,7 @@ def check_shadow_cash(tape: Tape, run: Run) -> Iterator[Violation]:
             yield Violation(CHECK, f"cash of {label}", f"the tape gives {expected[label]}, the ledger {found[label]}")
 
 
-def check_shadow_entries_name_events(_tape: Tape, run: Run) -> Iterator[Violation]:
+def check_shadow_entries_name_events(tape: Tape, run: Run) -> Iterator[Violation]:
     """Find for each canonical fill, split and merge its entries by its id, and none for rows that post nothing.
 
     Entries that a REVERSAL took back do not count.
@@ -108,7 +108,8 @@ def check_shadow_entries_name_events(_tape: Tape, run: Run) -> Iterator[Violatio
             if row["fee_micros"]:
                 expected[row["id"], "FEE"] = 1
         elif row["kind"] in {"SPLIT", "MERGE"} and row["share_micros"]:
-            expected[row["id"], row["kind"]] = 2
+            market = tape.markets.get(row["condition_id"])
+            expected[row["id"], row["kind"]] = len(market.assets) if market else 2
     relevant = {place: count for place, count in posted.items() if place[1] in {"TRADE_FILL", "FEE", "SPLIT", "MERGE"}}
     fees = {
         row["ref_id"] for row in shadow_entries(run) if row["entry_type"] == "FEE" and row["cash_delta_micros"] == 0

@@ -222,7 +222,9 @@ def _merge_logs(tape: Tape, folder: Path) -> None:
 def _read_books(tape: Tape, folder: Path) -> None:
     for row in json_lines(folder / "books.jsonl"):
         sides = {
-            name: [(exact_micros(level["price"]), exact_micros(level["size"])) for level in row[name]]
+            name: [
+                (exact_micros(each["price"]), exact_micros(each["size"])) for each in row[name] if float(each["size"])
+            ]
             for name in ("bids", "asks")
         }
         asset, at_ms = str(row["asset_id"]), int(row["timestamp"])

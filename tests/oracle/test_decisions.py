@@ -11,22 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.domain.book import Book, Level
-from libs.common.domain.config import CopyConfig
+from libs.common.domain.config import CopyConfig, document, merge
 from libs.common.domain.kinds import GroupKind, Scope, Side
 from services.simulator.core.decide import decide
 from services.simulator.core.facts import Clock, Group, MarketView, PortfolioView
 from services.simulator.core.outcome import Outcome
 from services.simulator.core.rules import compile_rules
-from tests.oracle.attempts import check_fills, check_inputs, check_reasons
+from tests.oracle.attempts import check_counterfactual, check_fills, check_inputs, check_reasons
 from tests.oracle.clock import Clock as TapeClock
 from tests.oracle.decision import Case
-from tests.oracle.rules import Rules
+from tests.oracle.rules import rules_from
 from tests.oracle.tape import MarketState, Tape, TapeBook, TapeMarket
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NOON_MICROSECONDS = int(NOON.timestamp()) * 1_000_000
 USDC = 1_000_000
-RULES = compile_rules(CopyConfig(), 1)
 Levels = tuple[tuple[int, int], ...]
 
 
@@ -56,6 +55,30 @@ def made_group(dice: Random) -> Group:
         first_ordinal=0,
         closed_at=NOON + timedelta(seconds=2),
     )
+
+
+def made_config(dice: Random) -> CopyConfig:
+    """Return the defaults half of the time, else something odd in several places."""
+    if dice.random() < 0.5:
+        return CopyConfig()
+    choices: dict[str, list[Any]] = {
+        "copy_pct": [1, 2, "0.37"],
+        "below_min": ["CLAMP_UP", "SKIP"],
+        "sell_sizing": ["NOTIONAL", "PROPORTIONAL"],
+        "cap_policy": ["SKIP", "SHRINK"],
+        "depth_multiple": ["0", "0.5", "1.25", "3"],
+        "min_trade_notional_micros": [0, 5 * USDC, 75 * USDC],
+        "user_max_trade_notional_micros": [None, 5 * USDC, 5 * USDC - 1],
+        "max_spread_micros": [20_000, 50_000, USDC],
+        "max_chase_mid_micros": [0, 15_000, USDC],
+        "max_worse_than_their_price_micros": [0, 10_000, USDC],
+        "max_exposure_per_market_pct": [5, "0.1", 100],
+        "max_total_exposure_pct": [70, "1.11", 100],
+        "max_exposure_per_user_pct": [20, "1.07", 100],
+        "max_event_age_seconds": [120, 3, 2],
+        "market_blacklist": [[], ["0xc"], ["222"]],
+    }
+    return merge({name: dice.choice(found) for name, found in choices.items() if dice.random() < 0.4})
 
 
 def made_side(dice: Random, start: int, direction: int) -> Levels:
@@ -100,6 +123,7 @@ def made_view(dice: Random, taken: Levels) -> PortfolioView:
         drawdown_tripped=False,
         net_flows_micros=base,
         taken=taken,
+        shadow_held_micros=dice.choice([0, -held, held, dice.randrange(1, 10**10)]),
     )
 
 
@@ -128,6 +152,8 @@ def attempt_row(
             "filled_notional_micros",
             "vwap_price_micros",
             "fee_micros",
+            "counterfactual_share_micros",
+            "counterfactual_notional_micros",
         ]
     }
     seen = {
@@ -146,6 +172,7 @@ def attempt_row(
     }
     return {
         "id": "a",
+        "user_label": "ann",
         "scope": scope.value,
         "kind": group.kind.value,
         "asset_id": group.asset_id,
@@ -163,9 +190,10 @@ def attempt_row(
     }
 
 
-def made_tape(rate: Decimal, book: Book | None) -> Tape:
+def made_tape(rate: Decimal, exponent: int, book: Book | None) -> Tape:
     tape = Tape("made up", 0, {}, {})
-    tape.markets["0xc"] = TapeMarket("0xc", ("111", "222"), Fraction(rate), 1, [MarketState(0, False, True, None)])
+    state = MarketState(0, False, True, None)
+    tape.markets["0xc"] = TapeMarket("0xc", ("111", "222"), Fraction(rate), exponent, [state])
     if book is not None:
         bids, asks = (
             tuple((level.price_micros, level.share_micros) for level in side) for side in (book.bids, book.asks)
@@ -182,14 +210,24 @@ def test_any_decision_passes_the_oracle(seed: int) -> None:
     book = made_book(dice, group)
     taken = made_taken(dice, book, group.side)
     view, rate = made_view(dice, taken), Decimal(dice.choice(["0.05", "0.07", "0", "0.03"]))
+    config, exponent = made_config(dice), dice.choice([1, 1, 2])
     scope = dice.choice([Scope.EXEC_USER, Scope.EXEC_GLOBAL])
-    market = MarketView("0xc", ("111", "222"), None, False, False, True, rate, Decimal(1))
-    outcome = decide(group, view, RULES, market, book, Clock(scope, NOON + timedelta(seconds=3), False, True))
+    market = MarketView("0xc", ("111", "222"), None, False, False, True, rate, Decimal(exponent))
+    clock = Clock(scope, NOON + timedelta(seconds=3), False, True)
+    outcome = decide(group, view, compile_rules(config, 1), market, book, clock)
     row = attempt_row(group, view, outcome, scope, rate, book)
     shared = {"share_micros": group.share_micros, "usdc_notional_micros": group.notional_micros}
     told = {"id": "g", "first_event_time": NOON_MICROSECONDS, **shared}
-    case = Case(row, told, Rules(), made_tape(rate, book), TapeClock(0, 0, Fraction(1)), dict(taken))
+    case = Case(
+        row,
+        told,
+        rules_from(document(config)),
+        made_tape(rate, exponent, book),
+        TapeClock(0, 0, Fraction(1)),
+        dict(taken),
+        shadow_before=view.shadow_held_micros,
+    )
     names = ("price_micros", "share_micros", "notional_micros", "fee_micros")
     fills = [{name: getattr(fill, name) for name in names} for fill in outcome.fills]
-    found = [*check_reasons(case), *check_inputs(case), *check_fills(case, fills)]
+    found = [*check_reasons(case), *check_inputs(case), *check_fills(case, fills), *check_counterfactual(case)]
     assert [str(violation) for violation in found] == []

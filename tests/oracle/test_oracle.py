@@ -1,6 +1,7 @@
 """The oracle accepts the worked example and notices each thing that is broken in it."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from tests.oracle import audit
 from tests.oracle.worked_example import Rows, run_rows
-from tests.oracle.worked_tape import DOWN, UP, at, tape_files, write_files
+from tests.oracle.worked_tape import CONDITION, DOWN, START_MS, UP, at, tape_files, write_files
 
 
 def judged(folder: Path, rows: Rows, tape: dict[str, Any] | None = None) -> list[str]:
@@ -38,6 +39,14 @@ def without(kind: str, /, **wanted: Any) -> Breakage:
 
 def doubled(kind: str, wanted: dict[str, Any], /, **values: Any) -> Breakage:
     return lambda rows: rows[kind].append({**find(rows, kind, **wanted), **values})
+
+
+def closing(moment: str) -> Breakage:
+    return lambda rows: rows.update(markets=[{"condition_id": CONDITION, "close_time": moment}])
+
+
+def audited(moment: str, action: str, subject: str = "engine_paused") -> Breakage:
+    return lambda rows: rows.update(audit=[{"at": moment, "action": action, "subject": subject, "detail": {}}])
 
 
 BUY, SELL = {"id": "EXEC_USER-g1"}, {"id": "EXEC_USER-g3"}
@@ -150,7 +159,28 @@ BREAKAGES: dict[str, tuple[str, Breakage]] = {
     "exposure before a decision is wrong": ("valuation", changed("attempts", SELL, exposure_market_micros=0)),
     "the week started elsewhere": ("valuation", changed("attempts", SELL, week_start_equity_micros=9_999_999_999)),
     "a peak falls": ("valuation", changed("attempts", SELL, peak_equity_micros=9_999_999_999)),
+    "a peak below what was there": ("valuation", changed("attempts", BUY, peak_equity_micros=9_999_999_999)),
+    "exposure is put down to another user": (
+        "valuation",
+        changed("attempts", {"id": "EXEC_GLOBAL-g3"}, exposure_user_micros=15_195_999),
+    ),
     "a book from another time": ("clock", changed("events", {"id": "e1"}, event_time=at(8))),
+    "a group is stale by a microsecond": (
+        "decision",
+        changed("groups", {"id": "g1"}, first_event_time="2026-11-22T09:58:06.099999Z"),
+    ),
+    "a market closes at another time than the tape's": ("clock", closing("2026-11-22T10:31:00.000000Z")),
+    "a market closes a microsecond too soon": ("decision", closing("2026-11-22T10:30:06.099999Z")),
+    "a pause was not heeded": ("decision", audited(at(1), "control.pause")),
+    "a pause that nobody made": (
+        "decision",
+        changed("attempts", SPLIT, decision="SKIP", reason_codes=["ENGINE_PAUSED"]),
+    ),
+    "a disabled user was copied": ("decision", audited(at(1), "user.disable", "anna")),
+    "an EXECUTE with a counterfactual": ("decision", changed("attempts", BUY, counterfactual_share_micros=1)),
+    "a split that cost another amount": ("decision", changed("attempts", SPLIT, filled_notional_micros=4_999_999)),
+    "a configuration of later": ("config", changed("config", {}, effective_at=at(50))),
+    "a configuration of before": ("config", doubled("config", {}, version=2, effective_at=at(1))),
 }
 
 
@@ -161,3 +191,24 @@ def test_each_breakage_is_noticed(name: str, tmp_path: Path) -> None:
     break_it(rows)
     found = judged(tmp_path, rows)
     assert any(violation.startswith(f"[{check}]") for violation in found), f"{name}: {found}"
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        audited(at(40), "control.pause"),
+        changed("attempts", {"id": "EXEC_USER-g3"}, exposure_user_micros=0),
+    ],
+    ids=["a pause afterwards", "no user's exposure in a user's own portfolio"],
+)
+def test_what_is_fine_is_let_pass(harmless: Breakage, tmp_path: Path) -> None:
+    rows = run_rows()
+    harmless(rows)
+    assert judged(tmp_path, rows) == []
+
+
+def test_half_an_hour_to_the_microsecond_is_enough(tmp_path: Path) -> None:
+    rows, tape = run_rows(), tape_files()
+    closing("2026-11-22T10:30:24.100000Z")(rows)  # 1,800 s after the last decision; play starts at 10:00:00
+    tape["markets.jsonl"][0]["endDate"] = datetime.fromtimestamp(START_MS / 1000 + 1824.1, UTC).isoformat()
+    assert judged(tmp_path, rows, tape) == []

@@ -9,6 +9,10 @@ from tests.oracle.tape import TapeBook, TapeMarket
 LOT = 10_000
 UNIT = 1_000_000
 Levels = tuple[tuple[int, int], ...]
+Taken = dict[int, int]
+"""Shares a portfolio took of one side of one book version, by price."""
+Fills = list[tuple[int, int, int]]
+"""(price, shares, notional) by level."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +29,28 @@ class Quote:
     lots: int
 
 
-def quote(book: TapeBook | None, buying: bool, reference: Fraction, taken: dict[int, int], rules: Rules) -> Quote:
-    """Return the quote of one side of a book for a portfolio that already took `taken` shares per price of it."""
+def quote(
+    book: TapeBook | None,
+    buying: bool,
+    reference: Fraction,
+    taken: Taken,
+    rules: Rules,
+    *,
+    no_reference: bool = False,
+    no_mid: bool = False,
+) -> Quote:
+    """Return the quote of one side of a book for a portfolio that already took `taken` shares per price of it.
+
+    `no_reference` and `no_mid` lift a bound; with neither left any price is good.
+    """
     bids, asks = (book.bids, book.asks) if book else ((), ())
     bid, ask = bids[0][0] if bids else None, asks[0][0] if asks else None
     mid = (bid + ask) // 2 if bid is not None and ask is not None else None
     sign = 1 if buying else -1
-    bounds = [reference + sign * rules.price_worse_than_theirs]
-    if mid is not None:
+    bounds = [Fraction(10**12 if buying else -(10**12))]
+    if not no_reference:
+        bounds.append(reference + sign * rules.price_worse_than_theirs)
+    if mid is not None and not no_mid:
         bounds.append(Fraction(mid + sign * rules.price_beyond_mid))
     limit = min(bounds) if buying else max(bounds)
     within = tuple(
@@ -45,9 +63,27 @@ def quote(book: TapeBook | None, buying: bool, reference: Fraction, taken: dict[
     return Quote(ask if buying else bid, bid, ask, mid, limit, within, band, lots)
 
 
-def walk(within: Levels, buying: bool, target: int, held: int) -> list[tuple[int, int, int]]:
+def affordable(filled: Fills, market: TapeMarket, cash: int) -> Fills:
+    """Return what of a BUY's walk can be paid with its fee: lots are given back, the last ones first.
+
+    The fee at the limit was reserved, yet at better prices the same notional buys more shares, whose fee may be higher.
+    """
+    kept = list(filled)
+    while kept and _owed(kept, market) > cash:
+        price, shares, _ = kept.pop()
+        if shares > LOT:
+            kept.append((price, shares - LOT, _notional(price, shares - LOT, buying=True)))
+    return kept
+
+
+def _owed(filled: Fills, market: TapeMarket) -> int:
+    notional, shares = sum(each[2] for each in filled), sum(each[1] for each in filled)
+    return notional + order_fee(market, notional, shares)
+
+
+def walk(within: Levels, buying: bool, target: int, held: int) -> Fills:
     """Return (price, shares, notional) per level taken: whole lots while notional <= target, and a SELL <= held."""
-    filled: list[tuple[int, int, int]] = []
+    filled: Fills = []
     spent, sold = 0, 0
     for price, size in within:
         lots = size // LOT

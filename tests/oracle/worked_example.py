@@ -154,6 +154,7 @@ def _attempts(scope: str, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         "equity_micros": 9_999_752_730,
         "exposure_total_micros": 10_196_000,
         "exposure_market_micros": 10_196_000,
+        "exposure_user_micros": 10_196_000,
     }
     sell = {
         "limit_price_micros": 495_000,
@@ -167,6 +168,7 @@ def _attempts(scope: str, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         "equity_micros": 9_999_752_730,
         "exposure_total_micros": 15_196_000,
         "exposure_market_micros": 15_196_000,
+        "exposure_user_micros": 15_196_000,
         "held_share_micros": 24_800_000,
         "book_fetched_at": at(24.05),
     }

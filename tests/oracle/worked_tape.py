@@ -36,7 +36,7 @@ def tape_files() -> dict[str, Any]:
         "conditionId": CONDITION,
         "clobTokenIds": json.dumps([UP, DOWN]),
         "version": "v1",
-        "endDate": "2030-01-01T00:00:00Z",
+        "endDate": "2030-01-01T12:00:00Z",
         "closed": False,
         "acceptingOrders": True,
         "feesEnabled": True,

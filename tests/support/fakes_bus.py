@@ -129,7 +129,7 @@ def fails_for(key: str, error: Exception) -> Callable[[ControlChanged], None]:
     return fate
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
     """Wait for a condition, which may be awaitable; fail loudly when it does not come."""
     async with asyncio.timeout(seconds):
         while True:

@@ -1,5 +1,6 @@
 """A whole stack that plays a tape, as a person starts it: `shadowbook up --tape ... --exit-when-drained`."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from services.cli.export import Format, write_rows
+from services.cli.stack import session
 from services.cli.stack.ports import free_port
 from tests.oracle import Run, read_run
 from tests.oracle.run import KINDS
@@ -67,6 +70,10 @@ class Play:
         """Return the exit code of `up` once it has drained."""
         return self._process.wait(seconds)
 
+    def is_over(self) -> bool:
+        """Tell whether `up` has ended."""
+        return self._process.poll() is not None
+
     def wait_until(self, is_so: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         """Wait for a condition; fails the test when it does not come or the stack ends first."""
         deadline = time.monotonic() + seconds
@@ -105,10 +112,8 @@ class Play:
 
     def exported(self) -> Path:
         """Export every KIND and return the folder."""
-        self._exports.mkdir(exist_ok=True)
-        for kind in KINDS:
-            done = self.run("export", kind, "--out", self._exports / f"{kind}.jsonl")
-            assert done.returncode == 0, f"export {kind}: {done.stderr}"
+        with session(self.data_dir, command="export") as stack:
+            export_all(stack.database_url, self._exports)
         return self._exports
 
     def failures(self) -> list[str]:
@@ -125,6 +130,14 @@ class Play:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+
+def export_all(database_url: str, folder: Path) -> None:
+    """Write every KIND as `shadowbook export` does; the command itself would start anew for each, Postgres too."""
+    folder.mkdir(exist_ok=True)
+    for kind in KINDS:
+        with (folder / f"{kind}.jsonl").open("w", encoding="utf-8") as stream:
+            asyncio.run(write_rows(database_url, kind, Format.JSONL, stream))
 
 
 def facts(folder: Path) -> dict[str, Counter[tuple[Any, ...]]]:

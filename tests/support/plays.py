@@ -23,12 +23,16 @@ Meanwhile = Callable[[Play], None]
 
 @dataclass(frozen=True)
 class Played:
-    """A finished play: its exit code, what `up` printed, its exports and the processes that fell over by themselves."""
+    """A finished play: its exit code, what `up` printed, its exports, and the processes that fell over by themselves.
+
+    `data_dir` still holds the databases and logs.
+    """
 
     code: int
     output: str
     exports: Path
     failures: list[str]
+    data_dir: Path
 
 
 def play_through(
@@ -46,7 +50,7 @@ def play_through(
         if meanwhile is not None:
             meanwhile(play)
         code = play.wait()
-        return Played(code, play.output(), play.exported(), play.failures())
+        return Played(code, play.output(), play.exported(), play.failures(), play.data_dir)
     finally:
         play.stop()
 

@@ -1,7 +1,7 @@
 """A database as the simulator finds it: followed users, portfolios with cash, a market with a mark, closed groups."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.db.engine import is_outage, transaction
 from libs.common.db.tables.config import ControlFlag
@@ -55,6 +56,8 @@ class World:
         self.database = database
         self.exchange = Exchange()
         self.given_up: list[tuple[Group, Exception]] = []
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        """The clock of groups, marks and decisions."""
 
     async def insert(self, table: Any, *rows: dict[str, Any]) -> None:
         async with transaction(self.database.engine()) as connection:
@@ -109,7 +112,7 @@ class World:
             await self.insert(OutcomeAsset, outcome)
 
     async def mark(self, asset: str, price: str) -> None:
-        row = {"asset_id": asset, "at": datetime.now(UTC), "price_micros": usdc(price), "source": "MIDPOINT"}
+        row = {"asset_id": asset, "at": self.now(), "price_micros": usdc(price), "source": "MIDPOINT"}
         await self.insert(MarketPriceSnapshot, row)
 
     async def hold(self, scope: Scope, user: UUID | None, asset: str, shares: str, cost: str) -> None:
@@ -134,7 +137,7 @@ class World:
 
     async def close_group(self, *, age_s: float = 4.0, user: UUID = OTTER, **changes: Any) -> UUID:
         """Commit a closed BUY group of 1000 USDC first detected `age_s` ago."""
-        first = datetime.now(UTC) - timedelta(seconds=age_s)
+        first = self.now() - timedelta(seconds=age_s)
         row = {
             "id": uuid4(), "kind": "TRADE", "user_id": user, "condition_id": CONDITION, "asset_id": YES, "side": "BUY",
             "share_micros": usdc(2000), "usdc_notional_micros": usdc(1000), "reference_price_micros": usdc("0.5"),
@@ -144,9 +147,9 @@ class World:
         await self.insert(EventGroup, row | changes)
         return UUID(str((row | changes)["id"]))
 
-    def replica(self, scope: Scope, name: str = "simulator-0") -> "Replica":
-        """Return one simulator process's parts, not running."""
-        return Replica(self, scope, name)
+    def replica(self, scope: Scope, name: str = "simulator-0", engine: AsyncEngine | None = None) -> "Replica":
+        """Return one simulator process's parts, not running; `engine`: another way to the database."""
+        return Replica(self, scope, name, engine or self.database.engine("simulator"))
 
     async def attempts(self, scope: Scope) -> list[Any]:
         """Return the attempts of a scope, in order of decision."""
@@ -163,8 +166,7 @@ class World:
 class Replica:
     """The parts of one process: a desk, a scheduler and what they stand on."""
 
-    def __init__(self, world: World, scope: Scope, name: str) -> None:
-        engine = world.database.engine("simulator")
+    def __init__(self, world: World, scope: Scope, name: str, engine: AsyncEngine) -> None:
         self.world, self.scope = world, scope
         self.configs = ConfigStore(engine)
         self.books = BookStore(engine, name)
@@ -177,11 +179,9 @@ class Replica:
             scope=scope,
             consumer=CONSUMERS[scope],
             seed=0,
-            now=lambda: datetime.now(UTC),
+            now=world.now,
         )
-        self.desk = BookDesk(
-            world.exchange, self.books, self._settled, now=lambda: datetime.now(UTC), patience_seconds=0.1
-        )
+        self.desk = BookDesk(world.exchange, self.books, self._settled, now=world.now, patience_seconds=0.1)
         self.scheduler = Scheduler(
             self.decider,
             scope=scope,
@@ -191,7 +191,7 @@ class Replica:
             want_books=self.desk.want,
             announce=self._announce,
             give_up=self._give_up,
-            now=lambda: datetime.now(UTC),
+            now=world.now,
             is_outage=is_outage,
         )
 

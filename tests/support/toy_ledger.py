@@ -7,6 +7,7 @@ answer is computed from nothing by sorting all that happened and walking through
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, floor
+from typing import Any
 
 MILLION = 1_000_000
 
@@ -15,7 +16,7 @@ MILLION = 1_000_000
 class ToyMove:
     """Shares that came (positive) or went, and the money paid for them (positive) or got; `when` sorts."""
 
-    when: tuple[object, ...]
+    when: tuple[Any, ...]
     asset: str
     shares: int
     paid: int

@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar
 from libs.common.messages import (
     AttemptDecided,
     ConfigChanged,
+    ConfigTestRequested,
     ControlChanged,
     EventDetected,
     GroupClosed,
@@ -61,6 +62,9 @@ RECONCILE_REQUESTED: Final = Stream("reconcile.requested", ReconcileRequested, (
 CONFIG_CHANGED: Final = Stream(
     "config.changed", ConfigChanged, ("simulator-user", "simulator-global"), ("ui",), "user_id"
 )
+CONFIG_TEST_REQUESTED: Final = Stream(
+    "config.test.requested", ConfigTestRequested, ("simulator-user",), ("ui",), "run_id"
+)
 CONTROL_CHANGED: Final = Stream(
     "control.changed", ControlChanged, ("simulator-user", "simulator-global"), ("ui",), "key"
 )
@@ -73,6 +77,7 @@ ALL: Final[tuple[Stream[Message], ...]] = (
     MARKETS_RESOLVED,
     RECONCILE_REQUESTED,
     CONFIG_CHANGED,
+    CONFIG_TEST_REQUESTED,
     CONTROL_CHANGED,
 )
 BY_NAME: Final[Mapping[str, Stream[Message]]] = {stream.name: stream for stream in ALL}

@@ -219,6 +219,8 @@ def _looking(rows: Any) -> dict[str, Looking]:
             patience = timedelta(seconds=row.patience_seconds)
             contacts.append(Contact(row.since, row.through, patience, row.ended_by))
             failed.append(row.failed)
+        elif row.way == Way.FAILED:
+            failed.append(row.failed)
         else:
             looks.append(LookBack(Span(row.since, row.through), row.known_at, Way(row.way)))
     return {

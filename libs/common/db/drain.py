@@ -1,6 +1,7 @@
 """Is everything seen also done? What `up --exit-when-drained` asks at the end of a tape.
 
-A poll counts when it covers the time after the end (`through`), a round of the pricer when it carries a later time.
+A poll counts when it covers the time after the end (`through`), a round of the pricer when it carries a later time than
+that and than the last market that was learned.
 
 Work that ended in a dead letter is not waited for: it is counted apart, and somebody has to look at it.
 """
@@ -14,6 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.common.db.engine import transaction
 
+_LEARNED: Final = """(
+                SELECT (l.value->>'at')::timestamptz FROM system_checkpoint l
+                WHERE l.service = 'ingest' AND l.key = 'markets:learned')"""
 _BACKLOG: Final = {
     "events without a group": """
         SELECT count(*) FROM (
@@ -27,6 +31,11 @@ _BACKLOG: Final = {
         SELECT count(*) FROM trade_event e
         WHERE booked AND share_micros > 0
           AND NOT EXISTS (SELECT 1 FROM ledger_entry l WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER')
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = e.id::text)""",
+    "reversed fills whose shadow entries stand": """
+        SELECT count(*) FROM trade_event e JOIN ledger_entry l ON l.ref_id = e.id::text AND l.scope = 'SHADOW_USER'
+        WHERE e.booked AND e.status = 'REVERSED'
+          AND NOT EXISTS (SELECT 1 FROM ledger_entry r WHERE r.ref_id = l.id::text || ':' || e.incarnation)
           AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = e.id::text)""",
     "splits and merges without shadow entries": """
         SELECT count(*) FROM activity_event e
@@ -57,27 +66,35 @@ _BACKLOG: Final = {
         SELECT count(*) FROM copy_attempt a WHERE posted_at IS NULL AND decision = 'EXECUTE'
           AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = a.id::text)""",
     "resolved positions without a settlement": """
-        SELECT count(*) FROM position p JOIN market_resolution r USING (condition_id)
+        SELECT count(*) FROM position p JOIN outcome_asset o USING (asset_id)
+        JOIN market_resolution r ON r.condition_id = o.condition_id
         WHERE p.share_micros <> 0
-          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = p.condition_id)""",
+          AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = r.condition_id)""",
     "wallets without a complete poll": """
         SELECT count(*) FROM followed_user_proxy_wallet w
         WHERE w.unfollowed_at IS NULL AND NOT EXISTS (
             SELECT 1 FROM system_checkpoint c
             WHERE c.service = 'ingest' AND c.key = 'poll:' || w.wallet
               AND to_timestamp((c.value->>'through')::bigint) > :since)""",
-    "a resolution check of what is held": """
+    "an answer about markets that are unknown": """
+        SELECT count(DISTINCT e.asset_id) FROM trade_event e
+        WHERE booked AND NOT EXISTS (SELECT 1 FROM outcome_asset o WHERE o.asset_id = e.asset_id)
+          AND NOT EXISTS (
+            SELECT 1 FROM system_checkpoint c
+            WHERE c.service = 'ingest' AND c.key = 'markets:asked'
+              AND (c.value->>'at')::timestamptz > greatest(:since, e.detect_time))""",
+    "a resolution check of what is held": f"""
         SELECT CASE WHEN EXISTS (SELECT 1 FROM position WHERE share_micros <> 0) AND NOT EXISTS (
             SELECT 1 FROM system_checkpoint c
             WHERE c.service = 'pricer' AND c.key = 'resolutions'
-              AND (c.value->>'completed_at')::timestamptz > :since
-        ) THEN 1 ELSE 0 END""",
-    "a marking of what is held": """
+              AND (c.value->>'completed_at')::timestamptz > greatest(:since, {_LEARNED})
+        ) THEN 1 ELSE 0 END""",  # noqa: S608  a text of ours
+    "a marking of what is held": f"""
         SELECT CASE WHEN EXISTS (SELECT 1 FROM position WHERE share_micros <> 0) AND NOT EXISTS (
             SELECT 1 FROM system_checkpoint c
             WHERE c.service = 'pricer' AND c.key = 'marking'
-              AND (c.value->>'completed_at')::timestamptz > :since
-        ) THEN 1 ELSE 0 END""",
+              AND (c.value->>'completed_at')::timestamptz > greatest(:since, {_LEARNED})
+        ) THEN 1 ELSE 0 END""",  # noqa: S608  a text of ours
 }
 
 

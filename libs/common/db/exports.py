@@ -78,21 +78,29 @@ FROM executable_fill ORDER BY attempt_id, level
 """
 
 _LEDGER: Final = """
-SELECT ledger_entry.id, seq, scope, followed.label AS user_label, source.label AS source_user, condition_id, asset_id,
+SELECT ledger_entry.id, seq, scope, followed.label AS user_label, source.label AS source_user,
+       coalesce(ledger_entry.condition_id, outcome_asset.condition_id) AS condition_id, ledger_entry.asset_id,
        entry_type, share_delta_micros, cash_delta_micros, price_micros, ref_id, event_time, created_at, reverses,
        cost_micros, tx_hash, log_index
 FROM ledger_entry
 LEFT JOIN followed_user AS followed ON followed.id = ledger_entry.user_id
 LEFT JOIN followed_user AS source ON source.id = ledger_entry.source_user_id
+LEFT JOIN outcome_asset ON outcome_asset.asset_id = ledger_entry.asset_id
 ORDER BY seq
 """
 
 _POSITIONS: Final = """
-SELECT scope, followed.label AS user_label, condition_id, asset_id, share_micros, cost_micros,
-       position.realized_pnl_micros, flags, updated_at
+SELECT scope, followed.label AS user_label,
+       coalesce(position.condition_id, outcome_asset.condition_id) AS condition_id, position.asset_id, share_micros,
+       cost_micros, position.realized_pnl_micros,
+       flags || CASE WHEN share_micros <> 0 AND jsonb_exists(marking.value -> 'unmarked', position.asset_id)
+                     THEN ARRAY['stale_mark'] ELSE '{}' END AS flags,
+       position.updated_at
 FROM position
 JOIN portfolio ON portfolio.id = position.portfolio_id
 LEFT JOIN followed_user AS followed ON followed.id = portfolio.user_id
+LEFT JOIN outcome_asset ON outcome_asset.asset_id = position.asset_id
+LEFT JOIN system_checkpoint AS marking ON marking.service = 'pricer' AND marking.key = 'marking'
 ORDER BY scope, user_label, condition_id, asset_id
 """
 

@@ -32,9 +32,14 @@ GRANT INSERT ON event_group, event_group_member TO shadowbook_grouper;
 
 -- simulator: decisions, the books they were made on, merged configuration; of a portfolio only what orders decisions
 GRANT INSERT ON book_snapshot, copy_attempt, executable_fill, effective_config TO shadowbook_simulator;
-GRANT INSERT, UPDATE ON group_book TO shadowbook_simulator;
+GRANT INSERT, UPDATE, DELETE ON group_book TO shadowbook_simulator;
+GRANT UPDATE (fetched_at), DELETE ON book_snapshot TO shadowbook_simulator;
 GRANT UPDATE (decision_seq, decided_through, last_first_detect_time, last_first_event_time, last_first_ordinal,
-              last_group_id, peak_equity_micros, drawdown_tripped) ON portfolio TO shadowbook_simulator;
+              last_group_id, peak_equity_micros, drawdown_tripped, drawdown_reset_at) ON portfolio TO shadowbook_simulator;
+
+GRANT UPDATE (state, total, done, tries, worker, heartbeat_at, started_at, finished_at, error, result) ON config_test_run
+  TO shadowbook_simulator;
+GRANT DELETE ON config_test_run TO shadowbook_simulator;
 
 -- ledger: the only writer of entries, positions and snapshots; marks an attempt posted
 GRANT INSERT ON ledger_entry TO shadowbook_ledger;
@@ -46,7 +51,9 @@ GRANT INSERT, DELETE ON market_price_snapshot TO shadowbook_pricer;
 GRANT INSERT, UPDATE ON market_resolution TO shadowbook_pricer;
 
 -- ui: intents only
-GRANT INSERT, UPDATE ON guardrail_config, copy_sizing_config, control_flag TO shadowbook_ui;
+GRANT INSERT, UPDATE ON guardrail_config, copy_sizing_config, market_blacklist, control_flag TO shadowbook_ui;
+GRANT INSERT (id, requested_at, requested_by, user_id, draft, since, until), UPDATE (cancel_requested_at) ON config_test_run
+  TO shadowbook_ui;
 
 -- A service writes only checkpoints that bear its name.
 ALTER TABLE system_checkpoint ENABLE ROW LEVEL SECURITY;

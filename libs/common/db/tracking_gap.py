@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from libs.common.db.engine import transaction
 from libs.common.domain import tracking_gap as gap
 from libs.common.domain.kinds import Decision, EntryType, GroupKind
+from libs.common.domain.money import MICROS
 from libs.common.domain.tracking_gap import Compared, Gap, Parts, Side, Sizing
 
 BEGINNING: Final = datetime(2020, 1, 1, tzinfo=UTC)
@@ -87,7 +88,8 @@ WITH {_POSTED}, theirs AS (
   WHERE p.portfolio_id = :exec
   GROUP BY 1, 2
 )
-SELECT b.*, m.price_micros AS mark_micros, a.kind, a.decision, a.reason_codes, a.mid_price_micros,
+SELECT b.*, m.price_micros AS mark_micros, held.cost_micros AS held_cost, held.share_micros AS held_shares,
+       a.kind, a.decision, a.reason_codes, a.mid_price_micros,
        a.target_notional_micros, c.values ->> 'copy_pct' AS copy_pct,
        (SELECT s FROM jsonb_array_elements(a.checks) s WHERE s ->> 'phase' = 'size' AND s ->> 'check' = 'minimum')
          AS minimum
@@ -99,6 +101,7 @@ FROM (
   FROM theirs t FULL JOIN ours o ON o.group_id = t.group_id AND o.asset_id = t.asset_id
 ) b
 LEFT JOIN marks m ON m.asset_id = b.asset_id
+LEFT JOIN position held ON held.portfolio_id = :shadow AND held.asset_id = b.asset_id AND held.share_micros <> 0
 LEFT JOIN copy_attempt a ON a.scope = 'EXEC_USER' AND a.group_id = b.group_id AND a.decided_at <= :at
 LEFT JOIN effective_config c ON c.version = a.config_version
 """)  # noqa: S608  parts are constants
@@ -180,9 +183,14 @@ def _compared(row: Any) -> Compared:
     theirs = Side(int(row.shares), int(row.amount), int(row.fee))
     ours = Side(int(row.our_shares or 0), int(row.our_amount), int(row.our_fee))
     cause, sizing = _why(row)
-    return Compared(
-        theirs, ours, row.mark_micros, row.mid_price_micros, cause, sizing, row.entry_type == EntryType.OPENING
-    )
+    return Compared(theirs, ours, _worth(row), row.mid_price_micros, cause, sizing, row.entry_type == EntryType.OPENING)
+
+
+def _worth(row: Any) -> Fraction | int | None:
+    """Return the mark; of an asset that was never marked their average cost, as the books value it."""
+    if row.mark_micros is None and row.held_shares:
+        return Fraction(row.held_cost * MICROS, row.held_shares)
+    return None if row.mark_micros is None else int(row.mark_micros)
 
 
 def _why(row: Any) -> tuple[str | None, Sizing | None]:

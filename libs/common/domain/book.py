@@ -1,10 +1,10 @@
 """The order book of one token, best level first on both sides."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """Resting size at one price; both in micros."""
 
     price_micros: int

@@ -2,20 +2,27 @@
 
 Names are SPEC 5's in lower snake case with their unit; the SPEC's own upper-case names are accepted too. Amounts are
 whole micros and percentages are decimal per cent ("0.75" is 0.75 %). What a user's row does not set is inherited from
-the global row, and what that does not set from the defaults below. Unknown names are refused.
+the global row, and what that does not set from the defaults below; null means the same as left out. Unknown names and
+contradictions are refused.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from libs.common.domain.errors import Rejected
+from libs.common.domain.config_problem import ConfigRejected, Problem, problems_of
 from libs.common.domain.money import LOT_SHARE_MICROS, MICROS
 
 AMOUNT_MICROS_MAX: Final = 10**15
 BLACKLIST_MAX: Final = 10_000
+AGGREGATION_WINDOW_MS: Final = 2_000
+"""How long a group stays open (SPEC 4); no decision on it can come sooner."""
+DEFAULT_WAIT_MS: Final = 1_000
+"""Latency and jitter together as they are unless somebody sets them."""
+_IDENTIFIER: Final = re.compile(r"0x[0-9a-f]+|[0-9]+")
 
 
 def _whole(value: object) -> object:
@@ -156,7 +163,7 @@ _ALIASES: Final = {
 def canonical(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return `values` under this schema's own names.
 
-    `{"sizing": {...}, "guardrails": {...}}` is flattened. Raises Rejected for unknown and repeated names.
+    `{"sizing": {...}, "guardrails": {...}}` is flattened. Raises ConfigRejected for unknown and repeated names.
     """
     found: dict[str, Any] = {}
     for key, value in values.items():
@@ -165,49 +172,61 @@ def canonical(values: Mapping[str, Any], where: str) -> dict[str, Any]:
         else:
             name = _ALIASES.get(key.lower(), key.lower())
             if name not in CopyConfig.model_fields:
-                raise Rejected(
-                    f"{where}: unknown setting {key!r}; expected one of {', '.join(CopyConfig.model_fields)}"
-                )
+                text = f"unknown setting; expected one of {', '.join(CopyConfig.model_fields)}"
+                raise ConfigRejected(where, [Problem(key, text)])
             inner = {name: value}
         for name, each in inner.items():
             if name in found:
-                raise Rejected(f"{where}: {name} is set twice")
+                raise ConfigRejected(where, [Problem(name, "is set twice")])
             found[name] = each
     return found
 
 
 def merge(*layers: Mapping[str, Any], where: str = "config") -> CopyConfig:
-    """Return the configuration that `layers` (later ones win) give over the defaults; raises Rejected when invalid."""
+    """Return the configuration that `layers` (later ones win) give over the defaults; null inherits.
+
+    Raises ConfigRejected when a value is out of its range; see `config_rules` for what contradicts.
+    """
     combined: dict[str, Any] = {}
     for layer in layers:
-        combined.update(canonical(layer, where))
+        combined.update({name: value for name, value in canonical(layer, where).items() if value is not None})
     try:
         return CopyConfig.model_validate(combined)
     except ValidationError as error:
-        raise Rejected(f"{where}: {_explain(error)}") from None
+        raise ConfigRejected(where, problems_of(error)) from None
 
 
 def overrides(
-    values: Mapping[str, Any], *, over: Mapping[str, Any] | None = None, where: str = "config"
+    values: Mapping[str, Any],
+    *,
+    over: Mapping[str, Any] | None = None,
+    where: str = "config",
+    is_part: bool = False,
 ) -> dict[str, Any]:
-    """Return `values` validated (over the layer `over`) and JSON-able, holding only what was set."""
+    """Return `values` validated (over the layer `over`) and JSON-able, holding only what was set; null stays null.
+
+    `is_part` tells that rows nobody showed us may set what these layers do not; contradictions with defaults pass then.
+    """
     named = canonical(values, where)
-    merged = merge(over or {}, named, where=where)
-    _check_bounds_agree(
-        merged,
-        own=over is None or {"min_trade_notional_micros", "max_trade_notional_micros"} <= named.keys(),
-        where=where,
-    )
-    return {name: value for name, value in document(merged).items() if name in named}
+    config = merge(over or {}, named, where=where)
+    known = {name for layer in (over or {}, named) for name, value in layer.items() if value is not None}
+    problems = contradictions(config, own=None if over is None else named, known=known if is_part else None)
+    if problems:
+        raise ConfigRejected(where, problems)
+    shown = document(config)
+    if named.get("market_blacklist") is not None:
+        shown["market_blacklist"] = _identifiers(shown["market_blacklist"], where)
+    return {name: None if value is None else shown[name] for name, value in named.items()}
 
 
-def _check_bounds_agree(config: CopyConfig, *, own: bool, where: str) -> None:
-    """Refuse a layer that contradicts itself; a user's maximum below the global minimum merely says: copy nothing."""
-    if own and config.max_trade_notional_micros < config.min_trade_notional_micros:
-        raise Rejected(
-            f"{where}: max_trade_notional_micros ({config.max_trade_notional_micros}) is below "
-            f"min_trade_notional_micros ({config.min_trade_notional_micros}): no order could ever be made"
-        )
+def _identifiers(names: Iterable[str], where: str) -> list[str]:
+    """Return ids as the exchange writes them; what is neither a condition nor a token would never stop anything."""
+    found = sorted({name.strip().lower() for name in names})
+    for name in found:
+        if not _IDENTIFIER.fullmatch(name):
+            text = f"expected condition ids (0x and hex digits) or token ids (digits), got {name!r}"
+            raise ConfigRejected(where, [Problem("market_blacklist", text)])
+    return found
 
 
 def document(config: CopyConfig) -> dict[str, Any]:
@@ -217,68 +236,52 @@ def document(config: CopyConfig) -> dict[str, Any]:
     return found
 
 
-def _explain(error: ValidationError) -> str:
-    parts = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        parts.append(f"{name}: {message}" if name else message)
-    return "; ".join(parts)
+def youngest_decision_ms(config: CopyConfig) -> int:
+    """Return the longest time from a group's first fill to its decision when nothing is late, in milliseconds."""
+    return AGGREGATION_WINDOW_MS + config.decision_latency_ms + config.jitter_ms
 
 
-class ConfigFile(BaseModel):
-    """What `up --config FILE` and a tape's `config` hold, validated; see `read_config_file`."""
+def contradictions(
+    config: CopyConfig, own: Mapping[str, Any] | None = None, known: Collection[str] | None = None
+) -> list[Problem]:
+    """Return what contradicts in a merged configuration; `own` names what a user's row sets, None for the global row.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    global_values: dict[str, Any]
-    user_values: dict[str, dict[str, Any]]
-    bankroll_micros: Amount | None
-
-
-_GLOBAL_KEYS: Final = {"global"}
-_USER_KEYS: Final = {"users", "per_user", "user", "labels", "per_label"}
-_BANKROLL_KEYS: Final = {"bankroll_micros", "bankroll"}
-
-
-def read_config_file(content: object, where: str = "config") -> ConfigFile:
-    """Validate `{"global": {...}, "users": {"<label>": {...}}, "bankroll_micros": N}`; every part may be absent.
-
-    Settings beside these keys count as global. Raises Rejected, naming the place, when anything is wrong.
+    With `known` only what those settings alone contradict. A user's own maximum below the inherited minimum is no
+    contradiction: SPEC 5 gives it a meaning, nothing of theirs is copied (BELOW_MIN_NOTIONAL); `remarks` tells of it.
+    Nor are loss limits in any order: whichever is met first stops. Waiting longer than a group may age is one.
     """
-    if not isinstance(content, Mapping):
-        raise Rejected(f"{where}: expected a JSON object, got {type(content).__name__}")
-    shared: dict[str, Any] = {}
-    users: dict[str, Mapping[str, Any]] = {}
-    bankroll: object = None
-    for key, value in content.items():
-        lower = str(key).lower()
-        if lower in _GLOBAL_KEYS:
-            shared.update(canonical(_section(value, f"{where}: {key}"), f"{where}: {key}"))
-        elif lower in _USER_KEYS:
-            users.update(
-                {
-                    str(label): _section(each, f"{where}: {key}.{label}")
-                    for label, each in _section(value, f"{where}: {key}").items()
-                }
-            )
-        elif lower in _BANKROLL_KEYS:
-            bankroll = value
-        else:
-            shared.update(canonical({key: value}, where))
-    global_values = overrides(shared, where=f"{where}: global")
-    user_values = {
-        label: overrides(each, over=global_values, where=f"{where}: users.{label}") for label, each in users.items()
-    }
-    try:
-        return ConfigFile(global_values=global_values, user_values=user_values, bankroll_micros=bankroll)
-    except ValidationError as error:
-        raise Rejected(f"{where}: {_explain(error)}") from None
+    found: list[tuple[str, str, str]] = []
+    least, most = "min_trade_notional_micros", "max_trade_notional_micros"
+    bounds = config.min_trade_notional_micros, config.max_trade_notional_micros
+    if bounds[1] < bounds[0] and (own is None or {least, most} <= own.keys()):
+        text = f"expected at least {least} ({bounds[0]}), got {bounds[1]}: no order could ever be made"
+        found.append((most, least, text))
+    youngest_ms = youngest_decision_ms(config)
+    is_slow = config.decision_latency_ms + config.jitter_ms > DEFAULT_WAIT_MS
+    if is_slow and youngest_ms > config.max_event_age_seconds * 1000:
+        text = (
+            f"expected at least {-(-youngest_ms // 1000)}, got {config.max_event_age_seconds}: a decision comes up to "
+            f"{youngest_ms} ms after the first fill (window {AGGREGATION_WINDOW_MS} + decision_latency_ms "
+            f"{config.decision_latency_ms} + jitter_ms {config.jitter_ms}), so every group could be stale"
+        )
+        found.append(("max_event_age_seconds", "decision_latency_ms", text))
+    return [Problem(name, text) for name, other, text in found if known is None or {name, other} <= set(known)]
 
 
-def _section(value: object, where: str) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise Rejected(f"{where}: expected a JSON object, got {type(value).__name__}")
-    return value
+def remarks(config: CopyConfig) -> list[str]:
+    """Return what is allowed but probably not meant, in sentences."""
+    found = []
+    for name in ("max_trade_notional_micros", "user_max_trade_notional_micros"):
+        value = getattr(config, name)
+        if value is not None and value < config.min_trade_notional_micros:
+            least = config.min_trade_notional_micros
+            found.append(f"{name} ({value}) is below min_trade_notional_micros ({least}): nothing is copied")
+        if value is not None and value < config.min_marketable_micros:
+            least = config.min_marketable_micros
+            found.append(f"{name} ({value}) is below min_marketable_micros ({least}): no BUY is ever made")
+    if youngest_decision_ms(config) > config.max_event_age_seconds * 1000:
+        found.append(
+            f"max_event_age_seconds ({config.max_event_age_seconds}) is below the {youngest_decision_ms(config)} ms "
+            "that may pass between the first fill and a decision: every group could be stale"
+        )
+    return found

@@ -21,12 +21,13 @@ class Span(NamedTuple):
 
 
 class Way(StrEnum):
-    """How a source was looked at: live as things happen, or back at what had happened."""
+    """How a source was looked at: live as things happen, back at what had happened, or in vain before any contact."""
 
     LIVE = "LIVE"
     GETLOGS = "GETLOGS"
     POLL = "POLL"
     BACKFILL = "BACKFILL"
+    FAILED = "FAILED"
 
 
 class GapStatus(StrEnum):

@@ -76,7 +76,7 @@ class Compared:
 
     theirs: Side
     ours: Side
-    mark_micros: int | None
+    mark_micros: Fraction | int | None
     mid_micros: int | None = None
     cause: str | None = None
     sizing: Sizing | None = None
@@ -194,7 +194,7 @@ def _price(side: Side) -> Fraction:
     return Fraction(side.amount_micros, side.share_micros) if side.share_micros else ZERO
 
 
-def _unit(price_micros: int | None) -> Fraction | None:
+def _unit(price_micros: Fraction | int | None) -> Fraction | None:
     return None if price_micros is None else Fraction(price_micros, MICROS)
 
 

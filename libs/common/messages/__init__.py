@@ -82,6 +82,12 @@ class ConfigChanged(Message):
     user_id: UUID | None = None
 
 
+class ConfigTestRequested(Message):
+    """Someone wants a configuration tested on what was recorded; the row says which."""
+
+    run_id: UUID
+
+
 class ControlChanged(Message):
     """A control flag changed."""
 
@@ -91,6 +97,7 @@ class ControlChanged(Message):
 __all__ = [
     "AttemptDecided",
     "ConfigChanged",
+    "ConfigTestRequested",
     "ControlChanged",
     "EventDetected",
     "GroupClosed",

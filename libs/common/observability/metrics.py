@@ -83,8 +83,14 @@ SNAPSHOTS_WRITTEN = _counter("portfolio_snapshots_written", "Portfolio snapshots
 
 # pricer
 MARKS_UPDATED = _counter("marks_updated", "Marks taken, by source", ("source",))
-MARKS_STALE = _gauge("marks_stale", "Held assets whose mark is older than expected")
+MARKS_STALE = _gauge("marks_stale", "Held assets that were given no mark for two minutes, or never")
+MARKS_MISSING = _gauge("marks_missing", "Held assets that were never given a mark")
+MARK_AGE_OLDEST = _gauge("mark_age_oldest", "Time since the mark given longest ago among held assets", (), "seconds")
 MARKETS_RESOLVED = _counter("markets_resolved", "Conditions whose payouts became final")
+MARKETS_OVERDUE = _gauge("markets_overdue", "Held conditions closed or past their end that have no final payouts")
+RESOLUTIONS_REFUSED = _gauge(
+    "resolutions_refused", "Conditions whose told payouts contradict those kept, or do not fit"
+)
 
 # outside world
 UPSTREAM_REQUESTS = _counter("upstream_requests", "Requests to the exchange, by outcome", ("host_class", "outcome"))

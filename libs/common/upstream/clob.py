@@ -5,10 +5,11 @@ text. Source: reference section 2.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from libs.common.domain.book import Book, Level
+from libs.common.domain.errors import Rejected
 from libs.common.domain.money import MICROS
 from libs.common.upstream.fields import (
     EPOCH_SECOND_MAX,
@@ -20,6 +21,7 @@ from libs.common.upstream.fields import (
     read_token,
 )
 from libs.common.upstream.gateway import Gateway, MalformedError
+from libs.common.upstream.parts import ask_in_parts, chunks
 from libs.common.upstream.samples import note_ignored
 
 WHAT: Final = "book"
@@ -30,12 +32,6 @@ LEVELS_MAX: Final = 5_000
 _VERSION = re.compile("[!-~]{1,80}")
 
 T = TypeVar("T")
-
-
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Yield `items` in runs of at most `size`."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _levels(value: object, *, field: str, falling: bool) -> tuple[Level, ...]:
@@ -99,23 +95,21 @@ class ClobClient:
     async def books(self, asset_ids: Sequence[str]) -> dict[str, Book]:
         """Return the books of those `asset_ids` the host knows; raises Unavailable, or Rejected for a wrong request."""
         found: dict[str, Book] = {}
-        wanted = list(dict.fromkeys(asset_ids))
-        for part in chunks(wanted, TOKENS_PER_CALL):
-            for wire in await self._gateway.post("/books", _tokens(part), expect_list):
-                try:
-                    book = decode_book(wire)
-                except ValueError as error:
-                    note_ignored(self._gateway.metrics, "book", error, wire)
-                    continue
-                if book.asset_id in part:
-                    found[book.asset_id] = book
+        for part in chunks(list(dict.fromkeys(asset_ids)), TOKENS_PER_CALL):
+            found |= await self._books(part)
         return found
 
     async def midpoints(self, asset_ids: Sequence[str]) -> dict[str, int]:
-        """Return the midpoint in micros of those `asset_ids` that have one."""
+        """Return the midpoint in micros of those `asset_ids` that have one.
+
+        One half is also what a host may say of a token it knows nothing of, so it counts only with a book of two sides.
+        """
+
+        async def ask(part: Sequence[str]) -> dict[str, Any]:
+            return await self._gateway.post("/midpoints", _tokens(part), expect_object)
+
         found: dict[str, int] = {}
-        for part in chunks(list(dict.fromkeys(asset_ids)), TOKENS_PER_CALL):
-            answer = await self._gateway.post("/midpoints", _tokens(part), expect_object)
+        for part, answer in await self._in_parts(ask, asset_ids):
             for asset_id in part:
                 if answer.get(asset_id) in (None, ""):
                     continue
@@ -123,13 +117,24 @@ class ClobClient:
                     found[asset_id] = read_price_micros(answer[asset_id], asset_id, "midpoints")
                 except ValueError as error:
                     note_ignored(self._gateway.metrics, "midpoint", error, {asset_id: answer[asset_id]})
+        halves = [asset_id for asset_id, price in found.items() if price == MICROS // 2]
+        books = {each: book for _, part in await self._in_parts(self._books, halves) for each, book in part.items()}
+        for asset_id in halves:
+            if asset_id not in books or not (books[asset_id].bids and books[asset_id].asks):
+                doubt = f"token {asset_id}: expected a book of two sides behind a midpoint of one half"
+                note_ignored(self._gateway.metrics, "midpoint_default", doubt, {asset_id: "0.5"})
+                del found[asset_id]
         return found
 
     async def last_trades(self, asset_ids: Sequence[str]) -> dict[str, int]:
         """Return the last trade price in micros of those `asset_ids` that ever traded."""
+
+        async def ask(part: Sequence[str]) -> list[Any]:
+            return await self._gateway.post("/last-trades-prices", _tokens(part), expect_list)
+
         found: dict[str, int] = {}
-        for part in chunks(list(dict.fromkeys(asset_ids)), TOKENS_PER_CALL):
-            for item in await self._gateway.post("/last-trades-prices", _tokens(part), expect_list):
+        for part, answer in await self._in_parts(ask, asset_ids):
+            for item in answer:
                 try:
                     last = decode_last_trade(item)
                 except ValueError as error:
@@ -138,6 +143,28 @@ class ClobClient:
                 if last is not None and last[0] in part:
                     found[last[0]] = last[1]
         return found
+
+    async def _books(self, part: Sequence[str]) -> dict[str, Book]:
+        found: dict[str, Book] = {}
+        for wire in await self._gateway.post("/books", _tokens(part), expect_list):
+            try:
+                book = decode_book(wire)
+            except ValueError as error:
+                note_ignored(self._gateway.metrics, "book", error, wire)
+                continue
+            if book.asset_id in part:
+                found[book.asset_id] = book
+        return found
+
+    async def _in_parts(
+        self, ask: Callable[[Sequence[str]], Awaitable[T]], asset_ids: Sequence[str]
+    ) -> list[tuple[Sequence[str], T]]:
+        """Ask about TOKENS_PER_CALL at a time; a token the host refuses is passed over."""
+
+        def refused(asset_id: str, error: Rejected) -> None:
+            note_ignored(self._gateway.metrics, "id_refused", ValueError(str(error)), {"token_id": asset_id})
+
+        return await ask_in_parts(ask, list(dict.fromkeys(asset_ids)), TOKENS_PER_CALL, refused)
 
 
 def _tokens(asset_ids: Sequence[str]) -> list[dict[str, str]]:

@@ -8,28 +8,25 @@ section 1.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, NoReturn, TypeVar
 
-from libs.common.domain.errors import Unavailable
+from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.market import Resolution
-from libs.common.domain.money import MICROS
 from libs.common.upstream.activity import ActivityRow, UnreadableRow, decode_activity_row
-from libs.common.upstream.clob import chunks
 from libs.common.upstream.fields import (
     FieldError,
     an_object,
     clean,
     read_amount,
     read_hex_id,
-    read_integer,
     read_price_micros,
     read_seconds,
     read_token,
     read_wallet,
 )
-from libs.common.upstream.gamma import OUTCOMES_MAX, decode_instant
 from libs.common.upstream.gateway import Gateway, MalformedError, Params
+from libs.common.upstream.parts import ask_in_parts
+from libs.common.upstream.resolutions import final_resolutions
 from libs.common.upstream.samples import note_ignored
 
 PAGE_SIZE: Final = 500
@@ -39,10 +36,8 @@ PAGES_PER_PART: Final = 4
 CONDITIONS_PER_CALL: Final = 20
 REPEAT_ROWS_MIN: Final = 10
 """A page of fewer rows may rightly look like another: twins are alike in every field."""
-SOURCE_LENGTH_MAX: Final = 20
 EVENT_ID_LENGTH_MAX: Final = 80
 POSITION: Final = "position"
-RESOLUTION: Final = "resolution"
 
 T = TypeVar("T")
 
@@ -122,33 +117,6 @@ def decode_rows(document: Any) -> list[Any]:
     return list(document["data"])
 
 
-def decode_resolution(wire: object) -> Resolution | None:
-    """Return the resolution a row tells, or None while it is not final; raises ValueError naming what is wrong."""
-    row = an_object(wire, RESOLUTION)
-    payouts = row.get("payouts")
-    if row.get("status") != "resolved" or payouts in (None, []):
-        return None
-    if not isinstance(payouts, list) or len(payouts) > OUTCOMES_MAX:
-        raise FieldError(RESOLUTION, "payouts", "a list of micros per share", payouts)
-    shares = [read_integer(each, "payouts", RESOLUTION, most=MICROS, expected="micros per share") for each in payouts]
-    # A share of each outcome is worth 1 together; halves and thirds lose the odd micro.
-    if not MICROS - len(shares) < sum(shares) <= MICROS:
-        raise FieldError(RESOLUTION, "payouts", "micros per share that make up 1", sum(shares))
-    return Resolution(
-        condition_id=read_hex_id(row.get("condition_id"), "condition_id", RESOLUTION),
-        payouts_micros=tuple(shares),
-        resolved_at=_instant_or_none(row.get("resolved_at")),
-        source=clean(row.get("resolution_source"), SOURCE_LENGTH_MAX) or "reported",
-    )
-
-
-def _instant_or_none(value: object) -> datetime | None:
-    try:
-        return decode_instant(value)
-    except ValueError:
-        return None
-
-
 def decode_position(wire: object) -> PositionRow:
     """Return a `/v2/positions` row; raises ValueError naming what is wrong."""
     row = an_object(wire, POSITION)
@@ -212,14 +180,19 @@ class DataApiClient:
 
     async def resolutions(self, condition_ids: Sequence[str]) -> dict[str, Resolution]:
         """Return the final resolutions among `condition_ids`, by condition."""
-        found: dict[str, Resolution] = {}
         wanted = list(dict.fromkeys(each.lower() for each in condition_ids))
-        for part in chunks(wanted, CONDITIONS_PER_CALL):
-            query = [("condition", ",".join(part)), self._fresh()]
-            for wire in await self._gateway.get("/v2/resolutions", query, decode_rows):
-                resolution = self._read(decode_resolution, wire, "resolution")
-                if resolution is not None and resolution.condition_id in part:
-                    found[resolution.condition_id] = resolution
+
+        async def ask(part: Sequence[str]) -> list[Any]:
+            return await self._gateway.get(
+                "/v2/resolutions", [("condition", ",".join(part)), self._fresh()], decode_rows
+            )
+
+        def refused(condition: str, error: Rejected) -> None:
+            self._ignore("id_refused", ValueError(str(error)), {"condition_id": condition})
+
+        found: dict[str, Resolution] = {}
+        for part, rows in await ask_in_parts(ask, wanted, CONDITIONS_PER_CALL, refused):
+            found |= final_resolutions(rows, part, self._ignore)
         return found
 
     async def positions(self, wallet: str, *, closed_since: int) -> PositionListing:
@@ -250,6 +223,9 @@ class DataApiClient:
         except ValueError as error:
             note_ignored(self._gateway.metrics, reason, error, wire)
             return None
+
+    def _ignore(self, reason: str, error: ValueError, wire: object) -> None:
+        note_ignored(self._gateway.metrics, reason, error, wire)
 
     def _fresh(self) -> tuple[str, str | int]:
         return ("_", self._nonce())

@@ -15,7 +15,6 @@ from typing import Any, Final
 from libs.common.domain.errors import Rejected
 from libs.common.domain.market import MarketFacts, Outcome
 from libs.common.domain.money import MICROS
-from libs.common.upstream.clob import chunks
 from libs.common.upstream.fields import (
     FieldError,
     an_object,
@@ -26,6 +25,7 @@ from libs.common.upstream.fields import (
     read_token,
 )
 from libs.common.upstream.gateway import Gateway, MalformedError, parse_json
+from libs.common.upstream.parts import chunks
 from libs.common.upstream.samples import note_ignored
 
 WHAT: Final = "market"

@@ -27,7 +27,7 @@ class Asker:
 
     target: Target
     report: Report
-    budget: AsyncLimiter = field(default_factory=lambda: AsyncLimiter(PER_SECOND_MAX, 1))
+    budget: AsyncLimiter
     rate_limited: list[str] = field(default_factory=list)
     _clients: dict[str, httpx.AsyncClient] = field(default_factory=dict)
     _away: dict[str, str] = field(default_factory=dict)

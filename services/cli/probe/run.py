@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from aiolimiter import AsyncLimiter
+
 from libs.common.domain.kinds import Role
 from libs.common.upstream.activity import ActivityRow, decode_activity_row
 from libs.common.upstream.clob import (
@@ -18,7 +20,6 @@ from libs.common.upstream.data_api import (
     CONDITIONS_PER_CALL,
     decode_page,
     decode_position,
-    decode_resolution,
     decode_rows,
 )
 from libs.common.upstream.fields import (
@@ -34,8 +35,9 @@ from libs.common.upstream.fields import (
     read_wallet,
 )
 from libs.common.upstream.gamma import IDS_PER_CALL, decode_market, market_list
+from libs.common.upstream.resolutions import decode_resolution
 from services.cli.probe import known
-from services.cli.probe.asking import Asker
+from services.cli.probe.asking import PER_SECOND_MAX, Asker
 from services.cli.probe.node import ask_node
 from services.cli.probe.points import Facts, settle
 from services.cli.probe.report import Check, Report
@@ -52,10 +54,10 @@ class Wishes:
     token: str | None = None
 
 
-async def run(target: Target, wishes: Wishes) -> Report:
-    """Ask everything once and return what was found."""
+async def run(target: Target, wishes: Wishes, *, per_second_max: int = PER_SECOND_MAX) -> Report:
+    """Ask everything once, so many requests a second, and return what was found."""
     report = Report(target.name)
-    asker = Asker(target, report)
+    asker = Asker(target, report, AsyncLimiter(per_second_max, 1))
     try:
         await _Way(asker, Facts(), wishes).all()
     finally:

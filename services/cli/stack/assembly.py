@@ -12,7 +12,7 @@ from services.cli.stack.data_dir import DataDir, Memory
 from services.cli.stack.endpoints import Endpoints
 from services.cli.stack.market import Market
 from services.cli.stack.places import PostgresPlace
-from services.cli.stack.ports import check_requested, free_port, is_free
+from services.cli.stack.ports import check_requested, claim, free_port
 from services.cli.stack.programs import POSTGRES, VALKEY, Plan, environment, port_names
 from services.cli.stack.supervisor import Launch, write_configuration
 
@@ -94,7 +94,9 @@ def choose_ports(memory: Memory, *, live: bool, requested: int | None) -> None:
         check_requested(requested)
         ports["dashboard"] = requested
     for name in port_names(live):
-        if name not in ports or not is_free(ports[name]):
+        if name == "dashboard" and requested is not None:
+            continue
+        if name not in ports or not claim(ports[name]):
             ports[name] = free_port(ports.values())
     memory.remember(ports=ports)
 

@@ -45,6 +45,7 @@ SETTINGS: Mapping[str, str] = {
     "max_parallel_maintenance_workers": "0",
     "io_method": "sync",  # saves three worker processes
     "autovacuum_max_workers": "2",
+    "autovacuum_naptime": "10s",  # until the first analysis a young database's plans read whole tables
     "idle_in_transaction_session_timeout": "5min",
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -1,6 +1,7 @@
 """What we may claim to have watched: when a poll continues contact, and how far a lost connection is to be believed."""
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -13,6 +14,9 @@ CHAIN_PATIENCE: Final = timedelta(seconds=15)
 CONFIRM_EVERY: Final = timedelta(seconds=5)
 PING_UNANSWERED: Final = timedelta(seconds=40)
 """A connection that answers no ping is noticed this late."""
+DELIVERIES_APART: Final = timedelta(seconds=1)
+DELIVERIES_MAX: Final = 900
+"""Instants of delivery that are remembered: what was withheld is noticed within minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,11 @@ class Life:
     delivered_at: datetime
     answered_at: datetime
     believed_at: datetime
+    withheld_at: datetime | None = None
+    """When the oldest fill happened that was not delivered as it should have been."""
+    withholds: bool = False
+    """Whether one still is not."""
+    _deliveries: deque[datetime] = field(default_factory=lambda: deque(maxlen=DELIVERIES_MAX))
 
     @classmethod
     def begin(cls, now: datetime) -> "Life":
@@ -64,6 +73,14 @@ class Life:
     def deliver(self, now: datetime) -> None:
         """Note that a log came."""
         self.delivered_at = now
+        if not self._deliveries or now - self._deliveries[-1] >= DELIVERIES_APART:
+            self._deliveries.append(now)
+
+    def withhold(self, since: datetime | None) -> None:
+        """Note that a fill of `since` should be here and is not; None: whatever was missed has come."""
+        self.withholds = since is not None
+        if since is not None:
+            self.withheld_at = since if self.withheld_at is None else min(since, self.withheld_at)
 
     def answer(self, now: datetime) -> None:
         """Note that it was quiet for long, and answered when asked; believed once it does so twice."""
@@ -73,14 +90,24 @@ class Life:
         """Note that it stands."""
         self.through = max(self.through, now)
 
-    def believed_through(self, reason: str) -> datetime:
-        """Return until when a connection that was lost for `reason` is known to have told everything.
+    def proven_through(self, reason: str = "") -> datetime:
+        """Return the same, but for one that seems to have withheld a fill no further than up to that."""
+        if self.withheld_at is None:
+            return self.believed_through(reason)
+        return min(max(self.since, self.withheld_at), self.through)
 
-        One that withheld a fill is believed up to the last log it delivered, a silent one up to its last answer.
+    @property
+    def told_through(self) -> datetime:
+        """Return when it last delivered or answered before it withheld anything: what followed may be missing."""
+        signs = (*self._deliveries, self.believed_at)
+        return max((each for each in signs if self.withheld_at and each <= self.withheld_at), default=self.since)
+
+    def believed_through(self, reason: str = "") -> datetime:
+        """Return until when a connection, or one that was lost for `reason`, may have told everything.
+
+        One that fell silent is believed up to its last answer.
         """
         told = max(self.since, self.delivered_at, self.believed_at)
-        if reason.startswith("doubted") and "not delivered" in reason:
-            return min(told, self.through)
         if reason.startswith("doubted"):
             return min(max(told, self.answered_at), self.through)
         if "ping timeout" in reason:

@@ -7,7 +7,7 @@ row, nothing is taken away from a condition that is over, and no price is invent
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -112,6 +112,11 @@ def unexplained(row: Held, known: Known) -> int:
     return max(0, delta) if known.over else delta
 
 
+def mark_of(row: Held, known: Known) -> int | None:
+    """Return the mark of a token at the follow: our own, else the row's; None: nobody has one."""
+    return known.mark_micros if known.mark_micros is not None else row.price_micros
+
+
 def openings(
     owner: Owner, held: Mapping[str, Held], known: Mapping[str, Known], *, readings: int
 ) -> tuple[list[Sync], list[str]]:
@@ -124,7 +129,7 @@ def openings(
     for asset, row in sorted(held.items()):
         books = known.get(asset, NOTHING)
         delta = unexplained(row, books)
-        price = books.mark_micros if books.mark_micros is not None else row.price_micros
+        price = mark_of(row, books)
         if delta == 0 or books.opened or row.is_combo:
             continue
         if books.unsettled or price is None or (delta < 0 and readings < READINGS_MAX):
@@ -152,19 +157,13 @@ def openings(
     return made, unclear
 
 
-def absorbed(
-    conversions: Sequence[Conversion], held: Mapping[str, Held], known: Mapping[str, Known]
-) -> list[Conversion]:
-    """Return the conversions that these rows, from which openings are made, count already.
+def is_absorbed(conversion: Conversion, held: Mapping[str, Held], latest: Mapping[str, datetime]) -> bool:
+    """Tell whether openings count a conversion, cash included: a token of its event was read at or after it.
 
-    That is so where a token of their event moved at or after them. A token opened from an older row tells nothing.
+    `latest` is, by group, the last event that the rows count from which openings were made; `held` are rows of now.
     """
-    latest: dict[str, datetime] = {}
-    for asset, row in held.items():
-        if not known.get(asset, NOTHING).opened:
-            latest[row.group] = max(row.as_of, latest.get(row.group, row.as_of))
-    early = datetime.min.replace(tzinfo=UTC)
-    return [each for each in conversions if latest.get(group_of(each, held), early) >= each.event_time]
+    read_to = latest.get(group_of(conversion, held))
+    return read_to is not None and read_to >= conversion.event_time
 
 
 def group_of(conversion: Conversion, held: Mapping[str, Held]) -> str:
@@ -186,13 +185,13 @@ def adjustments(
 
     There is always at least one, on the conversion's own token if nothing else moved (`legs` are its condition's, by
     outcome): it says that the conversion is dealt with. None: no token is known to bear the cash yet. `counted` says
-    that an opening has the conversion in it, cash included: nothing is left to post.
+    that openings have it in them: its cash is part of what was deposited, and shares move only where a row was older.
     """
     group = group_of(conversion, held)
     deltas = {
         asset: delta
         for asset, row in sorted(held.items())
-        if not counted and row.group == group and not known.get(asset, NOTHING).over
+        if row.group == group and not known.get(asset, NOTHING).over
         if (delta := unexplained(row, known.get(asset, NOTHING)))
     }
     bearer = next(iter(deltas), conversion.asset_id or next(iter(legs), ""))

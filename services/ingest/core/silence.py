@@ -53,10 +53,19 @@ class Silence:
             return "quiet"
         return None
 
+    def withheld_since(self, now: float) -> float | None:
+        """Return when the oldest fill happened that should have been delivered by now; None: there is none."""
+        oldest = self._oldest(now)
+        return now - oldest if oldest > UNDELIVERED_SECONDS else None
+
     def probe(self, now: float) -> None:
         """Note that a probe goes out, after which the socket is replaced."""
         self.probed_at = now
         self.withheld_seconds = self._oldest(now)
+
+    def reach_back(self, since: float, now: float) -> None:
+        """Note that the next socket has to make up for all that happened from `since` on."""
+        self.withheld_seconds = max(self.withheld_seconds, now - since)
 
     def _oldest(self, now: float) -> float:
         """Return how long ago the oldest fill happened that was not delivered; 0 where there is none."""

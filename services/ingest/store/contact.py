@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import case, func, insert, select, update
@@ -75,13 +75,18 @@ class ContactStore:
             await self._look_back(connection, Source.DATA_API, wallet, look)
 
     async def poll_failed(self, wallet: str, reason: str) -> None:
-        """Count a failed poll, and keep why contact is about to end."""
-        latest = _latest(wallet).with_only_columns(_CONTACT.c.id).scalar_subquery()
+        """Count a failed poll, and keep why the first of them failed: contact is about to end, or has not begun."""
+        why = func.coalesce(_CONTACT.c.ended_by, reason[:REASON_LENGTH_MAX])
+        counted = {"failed": _CONTACT.c.failed + 1, "ended_by": why}
         async with transaction(self._engine) as connection:
-            await connection.execute(
-                update(_CONTACT)
-                .where(_CONTACT.c.id == latest)
-                .values(failed=_CONTACT.c.failed + 1, ended_by=reason[:REASON_LENGTH_MAX])
+            for way in (Way.LIVE, Way.FAILED):
+                latest = _latest(wallet, way).with_only_columns(_CONTACT.c.id).scalar_subquery()
+                if (await connection.execute(update(_CONTACT).where(_CONTACT.c.id == latest).values(counted))).rowcount:
+                    return
+            now = datetime.now(UTC)
+            times = {"since": now, "through": now, "known_at": now}
+            await self._insert(
+                connection, Source.DATA_API, wallet, Way.FAILED, times, failed=1, ended_by=reason[:REASON_LENGTH_MAX]
             )
 
     async def polls_stop(self, wallets: Collection[str]) -> None:
@@ -147,6 +152,7 @@ class ContactStore:
         times: dict[str, datetime],
         *,
         patience_seconds: int = 0,
+        failed: int = 0,
         ended_by: str | None = None,
     ) -> int:
         row: dict[str, Any] = {
@@ -155,7 +161,7 @@ class ContactStore:
             "way": way.value,
             "instance": self._instance,
             "patience_seconds": patience_seconds,
-            "failed": 0,
+            "failed": failed,
             "ended_by": ended_by,
             **times,
         }
@@ -163,10 +169,10 @@ class ContactStore:
         return written
 
 
-def _latest(wallet: str) -> Any:
+def _latest(wallet: str, way: Way = Way.LIVE) -> Any:
     return (
         select(_CONTACT.c.id, _CONTACT.c.through, _CONTACT.c.patience_seconds)
-        .where(_API, _LIVE, _CONTACT.c.wallet == wallet)
+        .where(_API, _CONTACT.c.way == way.value, _CONTACT.c.wallet == wallet)
         .order_by(_CONTACT.c.through.desc())
         .limit(1)
     )

@@ -3,9 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -16,12 +16,13 @@ from libs.common.domain.kinds import EventStatus, Role, Side, Source
 from services.ingest.core.activity import Fact, match_facts
 from services.ingest.core.fills import Fill, FillChanges, FillSight
 from services.ingest.core.matching import match_fills
+from services.ingest.core.positions import Sync
 from services.ingest.core.sightings import FactKey, FactSighting, FillKey, LogSighting, RowSighting
 from services.ingest.reading import Follow
 from services.ingest.store import statements
 from services.ingest.store.columns import CHANGED, CREATED, FACT, SIGHT, columns
-
-SERVICE: Final = "ingest"
+from services.ingest.store.counted import SERVICE, corrections_of
+from services.ingest.store.positions import insert_syncs
 
 
 @dataclass(slots=True)
@@ -40,6 +41,8 @@ class Recorded:
     """Transactions of which a row could not be placed yet."""
     unlogged: list[Fill] = field(default_factory=list)
     """Standing fills a listing showed and whose log has not been seen."""
+    corrected: list[Sync] = field(default_factory=list)
+    """What takes new events out of openings and adjustments that count them already."""
 
     def add(self, other: "Recorded") -> None:
         """Take over what another batch was."""
@@ -53,6 +56,7 @@ class Recorded:
         self.sightings += other.sightings
         self.waiting |= other.waiting
         self.unlogged += other.unlogged
+        self.corrected += other.corrected
 
 
 class IngestStore:
@@ -84,6 +88,8 @@ class IngestStore:
                 await self._write_facts(connection, new)
                 recorded.facts, recorded.known_facts = new, old
                 recorded.sightings[Source.DATA_API] += len(new)
+            recorded.corrected = await corrections_of(connection, recorded.created, recorded.facts)
+            await insert_syncs(connection, recorded.corrected, datetime.now(UTC))
         return recorded
 
     async def _known_fills(self, connection: AsyncConnection, txs: Iterable[str]) -> dict[str, list[Fill]]:

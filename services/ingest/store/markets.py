@@ -8,9 +8,11 @@ from sqlalchemy import Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from libs.common.db.checkpoints import save_checkpoint
 from libs.common.db.engine import transaction
 from libs.common.db.tables.markets import Market, OutcomeAsset
 from libs.common.domain.market import MarketFacts
+from services.ingest.store.turns import SERVICE
 
 _MARKET: Final = Market.__table__  # type: ignore[attr-defined]
 _ASSET: Final = OutcomeAsset.__table__  # type: ignore[attr-defined]
@@ -108,6 +110,11 @@ class MarketStore:
         parameters = {"before": before, "recent": recent, "limit": limit}
         async with transaction(self._engine) as connection:
             return list(await connection.scalars(_STALE, parameters))
+
+    async def note(self, what: str, at: datetime) -> None:
+        """Remember when something of this name was last so."""
+        async with transaction(self._engine) as connection:
+            await save_checkpoint(connection, SERVICE, what, {"at": at.isoformat()})
 
 
 def _market_row(market: MarketFacts, now: datetime) -> dict[str, object]:

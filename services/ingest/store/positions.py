@@ -3,17 +3,30 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import blake2b
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.common.db.checkpoints import save_checkpoint
 from libs.common.db.engine import transaction
-from services.ingest.core.positions import Conversion, Held, Known, Owner, Sync, absorbed, adjustments, openings
+from services.ingest.core.late import Adjusted, Told, adjusted_by
+from services.ingest.core.positions import (
+    NOTHING,
+    Conversion,
+    Held,
+    Known,
+    Owner,
+    Sync,
+    adjustments,
+    is_absorbed,
+    mark_of,
+    openings,
+)
 from services.ingest.core.positions import unsettled_in as unsettled_tokens
-from services.ingest.store.events import SERVICE
+from services.ingest.core.readings import Reading
+from services.ingest.store import counted
+from services.ingest.store.counted import SERVICE
 
 TAKEN_BACK_FOR: Final = timedelta(minutes=10)
 """A reversed fill that was not mined again for so long will not be."""
@@ -39,6 +52,13 @@ _CURRENT: Final = text(
     "SELECT 1 FROM followed_user_proxy_wallet WHERE wallet = :wallet AND followed_at = :followed_at "
     "AND unfollowed_at IS NULL"
 )
+
+_OPENING: Final = text("""
+SELECT 1 FROM followed_user_proxy_wallet w
+WHERE w.wallet = :wallet AND w.followed_at = :followed_at AND w.unfollowed_at IS NULL AND NOT EXISTS (
+  SELECT FROM system_checkpoint o WHERE o.service = 'ingest' AND o.key = 'opening:' || w.wallet
+    AND (o.value ->> 'followed_at')::timestamptz = w.followed_at)
+""")
 
 _CONVERSIONS: Final = text("""
 SELECT id, condition_id, asset_id, usdc_micros, tx_hash, event_time FROM activity_event e
@@ -139,29 +159,48 @@ class PositionStore:
             if row.opening or row.converted_at
         ]
 
-    async def record_openings(
-        self, owner: Owner, held: Mapping[str, Held], *, read_at: datetime, readings: int, complete: bool, now: datetime
-    ) -> tuple[list[Sync], list[str]]:
-        """Record the openings of these rows; return them and the tokens that cannot be told yet.
+    async def reading(self, owner: Owner) -> Reading | None:
+        """Return the reading that this follow's openings are made from, once one was taken, by whomever."""
+        async with transaction(self._engine) as connection:
+            return await counted.load_reading(connection, owner)
 
-        `complete` says that activity is complete up to every row, and that these are the last rows this follow needs:
-        with nothing unclear the wallet's opening is done.
+    async def keep_reading(self, owner: Owner, reading: Reading) -> Reading:
+        """Keep a reading, before anything is concluded from it; returns what counts: another one of this number is."""
+        async with transaction(self._engine) as connection:
+            await counted.take_turn(connection, owner.wallet)
+            kept = await counted.load_reading(connection, owner)
+            if kept is not None and kept.number >= reading.number:
+                return kept
+            if await self._is(_OPENING, connection, owner):
+                await counted.save_reading(connection, owner.wallet, reading)
+        return reading
+
+    async def record_openings(
+        self, owner: Owner, held: Mapping[str, Held], reading: Reading, *, complete: bool, last: bool, now: datetime
+    ) -> tuple[list[Sync], list[str]]:
+        """Record the openings of these rows of a reading; return them and the tokens that cannot be told yet.
+
+        `complete` says that activity is complete up to every row, `last` that this follow needs no further reading:
+        with nothing unclear the wallet's opening is done then. Nothing is recorded once that is so, by whomever.
         """
         async with transaction(self._engine) as connection:
-            await self._turn(connection, owner.wallet)
-            if not await self._current(connection, owner):
+            await counted.take_turn(connection, owner.wallet)
+            if not await self._is(_OPENING, connection, owner):
                 return [], []
             known = await self._known(connection, owner, held, now)
-            made, unclear = openings(owner, held, known, readings=readings)
-            if complete and not unclear:
-                parameters = {"wallet": owner.wallet, "until": read_at, "limit": CONVERSIONS_MAX}
-                found = [_conversion(row) for row in await connection.execute(_CONVERSIONS, parameters)]
-                for each in absorbed(found, held, known):
-                    legs = await self._legs(connection, each)
-                    made += adjustments(owner, each, held, known, legs, counted=True)
-                value = {"followed_at": owner.followed_at.isoformat(), "read_at": read_at.isoformat()}
+            made, unclear = openings(owner, held, known, readings=reading.number)
+            await insert_syncs(connection, made, now)
+            if complete:
+                told = {
+                    asset: Told(row, mark_of(row, known.get(asset, NOTHING)))
+                    for asset, row in held.items()
+                    if asset not in unclear and row.as_of >= owner.followed_at
+                }
+                await counted.count(connection, owner, told, {})
+            if last and not unclear:
+                value = {"followed_at": owner.followed_at.isoformat(), "read_at": reading.read_at.isoformat()}
                 await save_checkpoint(connection, SERVICE, opening_key(owner.wallet), value)
-            await self._insert(connection, made, now)
+                await counted.forget_reading(connection, owner.wallet)
         return made, unclear
 
     async def record_adjustments(
@@ -170,29 +209,28 @@ class PositionStore:
         """Record what conversions up to `until` changed, oldest first; activity is complete up to every row."""
         made: list[Sync] = []
         async with transaction(self._engine) as connection:
-            await self._turn(connection, owner.wallet)
-            if not await self._current(connection, owner):
+            await counted.take_turn(connection, owner.wallet)
+            if not await self._is(_CURRENT, connection, owner):
                 return []
             parameters = {"wallet": owner.wallet, "until": until, "limit": CONVERSIONS_MAX}
             found = [_conversion(row) for row in await connection.execute(_CONVERSIONS, parameters)]
+            latest = (await counted.load_counted(connection, owner)).groups()
+            adjusted: dict[str, Adjusted] = {}
             for each in found:
                 known = await self._known(connection, owner, held, now)
                 if unsettled_tokens(each, held, known):
                     break
                 legs = await self._legs(connection, each)
-                syncs = adjustments(owner, each, held, known, legs, counted=False)
-                await self._insert(connection, syncs, now)
+                syncs = adjustments(owner, each, held, known, legs, counted=is_absorbed(each, held, latest))
+                await insert_syncs(connection, syncs, now)
+                adjusted |= adjusted_by(each, held, known) if syncs else {}
                 made += syncs
+            await counted.count(connection, owner, {}, adjusted)
         return made
 
-    async def _turn(self, connection: AsyncConnection, wallet: str) -> None:
-        """Take turns with whoever else syncs this wallet: what they record is known to us."""
-        number = int.from_bytes(blake2b(f"positions:{wallet}".encode(), digest_size=8).digest(), "big", signed=True)
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
-
-    async def _current(self, connection: AsyncConnection, owner: Owner) -> bool:
+    async def _is(self, asked: TextClause, connection: AsyncConnection, owner: Owner) -> bool:
         parameters = {"wallet": owner.wallet, "followed_at": owner.followed_at}
-        return bool(await connection.scalar(_CURRENT, parameters))
+        return bool(await connection.scalar(asked, parameters))
 
     async def _known(
         self, connection: AsyncConnection, owner: Owner, held: Mapping[str, Held], now: datetime
@@ -216,11 +254,13 @@ class PositionStore:
     async def _legs(self, connection: AsyncConnection, conversion: Conversion) -> Sequence[str]:
         return list(await connection.scalars(_LEGS, {"condition": conversion.condition_id}))
 
-    async def _insert(self, connection: AsyncConnection, syncs: Sequence[Sync], now: datetime) -> None:
-        if syncs:
-            names = Sync.__dataclass_fields__
-            rows = [{name: getattr(sync, name) for name in names} | {"detect_time": now} for sync in syncs]
-            await connection.execute(_INSERT, rows)
+
+async def insert_syncs(connection: AsyncConnection, syncs: Sequence[Sync], now: datetime) -> None:
+    """Write syncs in the caller's transaction; those already there stay as they are."""
+    if syncs:
+        names = Sync.__dataclass_fields__
+        rows = [{name: getattr(sync, name) for name in names} | {"detect_time": now} for sync in syncs]
+        await connection.execute(_INSERT, rows)
 
 
 def _conversion(row: Any) -> Conversion:

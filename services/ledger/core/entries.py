@@ -19,10 +19,8 @@ from libs.common.domain.money import MICROS, notional_floor, price_ceil, price_f
 BANKROLL_REF: Final = "bankroll"
 """Ref of the DEPOSIT that opens an executable portfolio."""
 BANKROLL_DEFAULT_MICROS: Final = 10_000 * MICROS
-PAIR_PRICE_MICROS: Final = MICROS // 2
-"""Price of one leg of a SPLIT or MERGE."""
 LEGS: Final = 2
-"""Outcomes of a condition; a split of one USDC gives one share of each."""
+"""Outcomes of a condition that executables copy; a split of one USDC gives one share of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,26 +143,20 @@ def trade(
 def pair(posting: Posting, kind: GroupKind, legs: Sequence[str], *, share_micros: int) -> tuple[Entry, ...]:
     """Return the two legs of a SPLIT or MERGE of `share_micros` pairs; `legs` are the assets by outcome index.
 
-    Cash moves on the outcome-0 entry; each leg costs or brings one half, an odd micro falls to outcome 0.
+    Cash moves on the outcome-0 entry; each leg costs or brings an equal part, odd micros fall to outcome 0. A followed
+    user's condition may have more outcomes than the LEGS that executables copy.
     """
-    if len(legs) != LEGS:
-        raise ValueError(f"ref {posting.ref_id}: expected {LEGS} legs, got {len(legs)}")
+    if len(legs) < LEGS:
+        raise ValueError(f"ref {posting.ref_id}: expected {LEGS} legs or more, got {len(legs)}")
     if share_micros <= 0:
         return ()
     sign = 1 if kind is GroupKind.SPLIT else -1
-    half = share_micros // LEGS
-    entry_type = EntryType(kind)
+    part, price = share_micros // len(legs), MICROS // len(legs)
+    entry_type, shares = EntryType(kind), sign * share_micros
+    first = sign * (share_micros - part * (len(legs) - 1))
     return (
-        _entry(
-            posting,
-            entry_type,
-            legs[0],
-            shares=sign * share_micros,
-            cash=-sign * share_micros,
-            cost=sign * (share_micros - half),
-            price=PAIR_PRICE_MICROS,
-        ),
-        _entry(posting, entry_type, legs[1], shares=sign * share_micros, cost=sign * half, price=PAIR_PRICE_MICROS),
+        _entry(posting, entry_type, legs[0], shares=shares, cash=-shares, cost=first, price=price),
+        *(_entry(posting, entry_type, leg, shares=shares, cost=sign * part, price=price) for leg in legs[1:]),
     )
 
 

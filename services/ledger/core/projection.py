@@ -6,9 +6,9 @@ from datetime import datetime
 from uuid import UUID
 
 from libs.common.domain.kinds import EntryType, Scope
+from libs.common.domain.statistics import attribute
 from services.ledger.core.entries import Entry
 from services.ledger.core.fold import Holding, in_order, moves_position, order_of, refold
-from services.ledger.core.settle import attribute
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ def project(history: Sequence[Entry]) -> Projected:
 def sources(history: Sequence[Entry], followed: Sequence[UUID]) -> dict[UUID, int]:
     """Return the open shares by source user that the entries of one asset in EXEC_GLOBAL, as posted, add up to."""
     found: dict[UUID, int] = {}
+    rank = {user: place for place, user in enumerate(followed)}
     for entry in history:
         if entry.owner.scope is Scope.EXEC_GLOBAL and entry.share_delta_micros:
-            found = attribute(found, entry.share_delta_micros, entry.source_user_id, followed)
+            found = attribute(found, entry.share_delta_micros, entry.source_user_id, rank)
     return found

@@ -13,7 +13,7 @@ from typing import Final
 
 from libs.common.domain.kinds import Scope
 from services.ledger.core.entries import Entry
-from services.ledger.core.fold import FIRST, NOTHING, Holding, Order, apply, in_order, order_of, refold
+from services.ledger.core.fold import FIRST, NOTHING, Holding, Order, in_order, moves_position, order_of, post, refold
 
 LATE: Final = timedelta(minutes=2)
 """How late entries usually come at most: as far as every poll reaches back."""
@@ -65,7 +65,7 @@ class Standing:
                 last = self.folded[0]
                 if entry.event_time - last >= LATE:
                     self.base = Base(last + _INSTANT, self.holding)
-            self.holding = apply(self.holding, entry.share_delta_micros, entry.basis_micros)
+            self.holding = post(self.holding, entry)
             self._reach(entry)
 
     def fold_again(self, entries: Sequence[Entry], history: Sequence[Entry]) -> None:
@@ -84,6 +84,8 @@ class Standing:
             self._reach(entry)
 
     def _reach(self, entry: Entry) -> None:
+        if not moves_position(entry):
+            return
         at = (entry.event_time, entry.tx_hash, entry.log_index)
         if self.folded is None or order_of(*at) >= self.order:
             self.folded = at

@@ -27,7 +27,7 @@ from services.ledger.store.settling import check_conditions, settlements
 
 POST_MAX: Final = 500
 """Attempts posted in one transaction: it holds locks that decisions wait for."""
-VALUE_MAX: Final = 50
+VALUE_MAX: Final = 10
 """Portfolios valued in one transaction, for the same reason."""
 SHORT_SECONDS: Final = 60
 """Two polls: a shadow still short after them was oversold, not merely seen in the wrong order."""
@@ -175,17 +175,18 @@ class Books:
         """Settle every open position in resolved conditions, in every portfolio.
 
         All portfolios are locked, so that none can gain a position unseen; what executables decided in these
-        conditions before is posted before.
+        conditions before is posted before, and where that reopens another settled one, it is settled with them.
         """
         async with transaction(self._engine) as connection:
             session = Session(connection)
             await session.lock_all()
-            wrong, waiting = await check_conditions(session, conditions)
+            fit, wrong, waiting = await check_conditions(session, conditions)
             if late := await portfolios_with_unposted(connection, conditions):
                 facts = await attempt_facts(connection, late)
                 await session.post(facts.entries)
                 await session.mark_posted(facts.attempts)
-            await session.post(await settlements(session, conditions))
+            reopened, _, _ = await check_conditions(session, sorted(session.resolved.difference(conditions)))
+            await session.post(await settlements(session, [*fit, *reopened]))
             await session.snapshot(session.touched, self._clock())
         return Outcome(session.posted, wrong, waiting)
 

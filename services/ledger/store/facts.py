@@ -18,7 +18,10 @@ from services.ledger.store.session import entry_of
 _TRADES: Final = text("""
 SELECT e.id, 'TRADE' AS kind, e.user_id, e.asset_id, o.condition_id, e.side, e.share_micros, e.usdc_notional_micros,
        e.fee_micros, e.event_time, e.tx_hash, coalesce(e.log_index, e.ordinal) AS log_index, e.status, e.booked,
-       e.incarnation, NULL AS legs
+       e.incarnation, NULL AS legs,
+       e.first_source = 'DATA_API' AND e.log_index IS NOT NULL AND EXISTS (
+         SELECT FROM ledger_entry l WHERE l.scope = 'SHADOW_USER' AND l.user_id = e.user_id
+           AND l.ref_id = e.id::text AND l.entry_type = 'TRADE_FILL') AS is_posted
 FROM trade_event e LEFT JOIN outcome_asset o ON o.asset_id = e.asset_id
 WHERE e.id = ANY(:ids)
 """)
@@ -128,6 +131,8 @@ def _add_event(facts: Facts, row: Row[Any]) -> None:
         log_index=row.log_index,
     )
     if row.kind == EventKind.TRADE:
+        if row.is_posted:  # with the amounts the API gave; a fee that its log told since was within them
+            return
         facts.entries += posting.trade(
             place,
             row.asset_id,
@@ -145,8 +150,8 @@ def _add_event(facts: Facts, row: Row[Any]) -> None:
     elif row.kind in {EventKind.SPLIT, EventKind.MERGE} and row.share_micros > 0:
         if not row.legs:
             facts.waiting.append(f"{row.kind} {row.id}: condition {row.condition_id} is not known yet")
-        elif len(row.legs) != posting.LEGS:
-            facts.rejected.append(f"{row.kind} {row.id}: expected {posting.LEGS} outcomes, got {len(row.legs)}")
+        elif len(row.legs) < posting.LEGS:
+            facts.rejected.append(f"{row.kind} {row.id}: expected {posting.LEGS} outcomes or more, got {len(row.legs)}")
         else:
             facts.entries += posting.pair(place, GroupKind(row.kind), row.legs, share_micros=row.share_micros)
 

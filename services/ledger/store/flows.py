@@ -15,6 +15,7 @@ from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import EntryType, Scope
 from libs.common.domain.money import MICROS
 from services.ledger.core.entries import Owner, Posting, deposit, withdrawal
+from services.ledger.store.books import Books
 from services.ledger.store.facts import attempt_facts
 from services.ledger.store.session import Session
 
@@ -47,9 +48,9 @@ async def post_flow(
 ) -> Flow:
     """Post a DEPOSIT or WITHDRAWAL of the executable portfolio of `user` (by label), or of the global one (None).
 
-    What was decided before is posted before, so a withdrawal takes only cash that is there. Raises Rejected, and
-    changes nothing, for an amount outside 1 to FLOW_MAX_MICROS, an unknown label, a portfolio not opened yet, or too
-    little cash.
+    What was decided before is posted before, so a withdrawal takes only cash that is there; where that reopened a
+    settled condition, it is settled after. Raises Rejected, and changes nothing, for an amount outside 1 to
+    FLOW_MAX_MICROS, an unknown label, a portfolio not opened yet, or too little cash.
     """
     if not 0 < amount_micros <= FLOW_MAX_MICROS:
         raise Rejected(
@@ -87,6 +88,8 @@ async def post_flow(
             row = {"id": uuid4(), "at": at, "actor": actor, "action": entry_type.lower(), "detail": detail}
             await connection.execute(insert(_AUDIT).values(**row, subject=str(owner.portfolio_id)))
         await session.snapshot(session.touched)
+    if session.resolved:
+        await Books(engine).settle(sorted(session.resolved))
     return Flow(command_id, entry_type, amount_micros, after.cash_micros, is_new)
 
 

@@ -138,7 +138,8 @@ _BOOKED: Final = """
          10 + share_micros / 10000000000 AS tolerance, status, incarnation, detect_time
   FROM trade_event WHERE booked AND share_micros > 0
   UNION ALL
-  SELECT id, kind, 2 * CASE kind WHEN 'SPLIT' THEN share_micros ELSE -share_micros END,
+  SELECT id, kind, (SELECT count(*) FROM outcome_asset o WHERE o.condition_id = activity_event.condition_id)
+           * CASE kind WHEN 'SPLIT' THEN share_micros ELSE -share_micros END,
          CASE kind WHEN 'SPLIT' THEN -share_micros ELSE share_micros END, 0, status, 0, detect_time
   FROM activity_event WHERE booked AND share_micros > 0 AND kind IN ('SPLIT', 'MERGE')
 """
@@ -205,6 +206,18 @@ JOIN market_resolution r ON r.condition_id = o.condition_id
 WHERE x.share_micros <> 0 AND r.observed_at < :settled AND NOT {_given_up("r.condition_id")}
 """  # noqa: S608
 
+_PAID: Final = f"""
+SELECT {_POSITION} || ', settlement of ref ' || x.ref_id || ': ' || -x.share_delta_micros || ' shares of asset '
+       || x.asset_id || ' for ' || x.cash_delta_micros || ', its payouts are '
+       || coalesce(r.payouts_micros::text, 'none')
+FROM ledger_entry x {_OWNER}
+LEFT JOIN outcome_asset o ON o.asset_id = x.asset_id
+LEFT JOIN market_resolution r ON r.condition_id = o.condition_id
+WHERE x.entry_type = 'SETTLEMENT' AND x.cash_delta_micros IS DISTINCT FROM
+  -sign(x.share_delta_micros)
+  * floor(abs(x.share_delta_micros)::numeric * r.payouts_micros[o.outcome_index + 1] / 1000000)
+"""  # noqa: S608
+
 _SNAPSHOTS: Final = f"""
 SELECT {_POSITION} || ' at ' || x.at || ': equity ' || x.equity_micros || ' is not cash ' || x.cash_micros
        || ' + exposure ' || x.exposure_micros
@@ -247,5 +260,11 @@ INVARIANTS: Final = (
     Invariant("every booked event is in one group", "events", f"{_COUNT}({_BOOKED}) e", _GROUPED),
     Invariant("one attempt per group and scope", "groups", _COUNT + "event_group", _DECIDED),
     Invariant("resolved positions are settled", "resolutions", _COUNT + "market_resolution", _SETTLED),
+    Invariant(
+        "settlements pay what was resolved",
+        "settlements",
+        _COUNT + "ledger_entry WHERE entry_type = 'SETTLEMENT'",
+        _PAID,
+    ),
     Invariant("equity is cash + positions", "snapshots", _COUNT + "portfolio_snapshot", _SNAPSHOTS),
 )

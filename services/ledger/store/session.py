@@ -10,10 +10,11 @@ from uuid import UUID
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from libs.common.domain.episodes import Episodes
 from libs.common.domain.kinds import EntryType, Scope
+from libs.common.domain.statistics import attribute
 from services.ledger.core.entries import Entry, Owner
-from services.ledger.core.fold import Holding, in_order, moves_position
-from services.ledger.core.settle import attribute
+from services.ledger.core.fold import NOTHING, Holding, concerns_position, in_order
 from services.ledger.core.standing import Base, Standing
 from services.ledger.store import statements as sql
 
@@ -80,7 +81,7 @@ class Session:
         for entry in new:
             self.posted[entry.owner.scope, entry.entry_type] += 1
             deltas[entry.portfolio_id].add(entry)
-            if moves_position(entry) and entry.asset_id is not None and entry.undoes is not EntryType.FEE:
+            if concerns_position(entry) and entry.asset_id is not None and entry.undoes is not EntryType.FEE:
                 moves[entry.portfolio_id, entry.asset_id].append(entry)
         if moves:
             await self._move(moves, deltas)
@@ -144,11 +145,12 @@ class Session:
         followed: Sequence[UUID] = ()
         if any(entry.share_delta_micros < 0 for entry in entries):
             followed = (await self.connection.execute(sql.FOLLOWED_IN_ORDER)).scalars().all()
+        rank = {user: place for place, user in enumerate(followed)}
         rows: dict[tuple[str, UUID], int] = {}
         for entry in entries:
             asset = entry.asset_id or ""
             before = sources[asset]
-            after = attribute(before, entry.share_delta_micros, entry.source_user_id, followed)
+            after = attribute(before, entry.share_delta_micros, entry.source_user_id, rank)
             for user in before.keys() | after.keys():
                 rows[asset, user] = after.get(user, 0)
             sources[asset] = after
@@ -194,15 +196,24 @@ def base_of(row: Row[Any]) -> Base | None:
     """Return the base a row of position keeps."""
     if row.base_before is None:
         return None
-    return Base(row.base_before, Holding(row.base_share_micros, row.base_cost_micros, row.base_realized_pnl_micros))
+    episodes = Episodes(row.base_episodes_closed, row.base_episodes_won, row.base_episode_result_micros)
+    held = Holding(row.base_share_micros, row.base_cost_micros, row.base_realized_pnl_micros, episodes)
+    return Base(row.base_before, held)
 
 
 def _standing(row: Row[Any]) -> Standing:
     if row.share_micros is None:
         return Standing(Holding(), None, None)
     folded = row.folded_event_time and (row.folded_event_time, row.folded_tx_hash, row.folded_log_index)
-    holding = Holding(row.share_micros, row.cost_micros, row.realized_pnl_micros)
-    return Standing(holding, row.condition_id, folded, base_of(row))
+    return Standing(holding_of(row, row.cost_micros), row.condition_id, folded, base_of(row))
+
+
+def holding_of(row: Row[Any], cost_micros: int | None) -> Holding:
+    """Return the position a row holds, an empty one where there is none."""
+    if row.share_micros is None:
+        return NOTHING
+    episodes = Episodes(row.episodes_closed, row.episodes_won, row.episode_result_micros)
+    return Holding(row.share_micros, cost_micros or 0, row.realized_pnl_micros, episodes)
 
 
 def _places(places: Iterable[Place]) -> dict[str, Any]:
@@ -233,6 +244,9 @@ def position_columns(standings: Mapping[Place, Standing]) -> dict[str, Any]:
         "share_micros": [standing.holding.share_micros for _, standing in ordered],
         "cost_micros": [standing.holding.cost_micros for _, standing in ordered],
         "realized_pnl_micros": [standing.holding.realized_pnl_micros for _, standing in ordered],
+        "episodes_closed": [standing.holding.episodes.closed for _, standing in ordered],
+        "episodes_won": [standing.holding.episodes.won for _, standing in ordered],
+        "episode_result_micros": [standing.holding.episodes.result_micros for _, standing in ordered],
         "folded_event_time": [at for at, _, _ in folded],
         "folded_tx_hash": [tx for _, tx, _ in folded],
         "folded_log_index": [index for _, _, index in folded],
@@ -240,4 +254,7 @@ def position_columns(standings: Mapping[Place, Standing]) -> dict[str, Any]:
         "base_share_micros": [base and base.holding.share_micros for base in bases],
         "base_cost_micros": [base and base.holding.cost_micros for base in bases],
         "base_realized_pnl_micros": [base and base.holding.realized_pnl_micros for base in bases],
+        "base_episodes_closed": [base and base.holding.episodes.closed for base in bases],
+        "base_episodes_won": [base and base.holding.episodes.won for base in bases],
+        "base_episode_result_micros": [base and base.holding.episodes.result_micros for base in bases],
     }

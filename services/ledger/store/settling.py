@@ -12,7 +12,7 @@ from services.ledger.core.settle import Payout, settle
 from services.ledger.store.session import Session
 
 _KNOWN: Final = text("""
-SELECT r.condition_id, cardinality(r.payouts_micros) AS payouts, count(o.asset_id) AS outcomes
+SELECT r.condition_id, cardinality(r.payouts_micros) AS payouts, coalesce(max(o.outcome_index) + 1, 0) AS outcomes
 FROM market_resolution r LEFT JOIN outcome_asset o ON o.condition_id = r.condition_id
 WHERE r.condition_id = ANY(:conditions)
 GROUP BY r.condition_id, r.payouts_micros
@@ -25,7 +25,7 @@ FROM market_resolution r
 JOIN outcome_asset o ON o.condition_id = r.condition_id
 JOIN position p ON p.asset_id = o.asset_id AND p.share_micros <> 0
 JOIN portfolio f ON f.id = p.portfolio_id
-WHERE r.condition_id = ANY(:conditions) AND o.outcome_index < cardinality(r.payouts_micros)
+WHERE r.condition_id = ANY(:conditions)
 ORDER BY p.portfolio_id, r.condition_id, o.outcome_index
 """)
 
@@ -39,19 +39,24 @@ ORDER BY e.portfolio_id, e.asset_id, e.seq DESC
 """)
 
 
-async def check_conditions(session: Session, conditions: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return which conditions cannot be settled: contradictions, and those whose outcomes are not known yet."""
+async def check_conditions(session: Session, conditions: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return which conditions can be settled, and one line for each that cannot.
+
+    First the contradictions, then those whose outcomes are not known yet. Nothing of a contradictory one is settled.
+    """
     rows = {row.condition_id: row for row in await session.connection.execute(_KNOWN, {"conditions": list(conditions)})}
-    wrong, waiting = [], []
+    fit, wrong, waiting = [], [], []
     for condition in conditions:
         row = rows.get(condition)
         if row is None:
             wrong.append(f"condition {condition}: expected a resolution that the pricer committed, found none")
         elif row.outcomes == 0:
             waiting.append(f"condition {condition}: its outcomes are not known yet")
-        elif row.outcomes > row.payouts:
+        elif row.outcomes != row.payouts:
             wrong.append(f"condition {condition}: expected a payout for {row.outcomes} outcomes, got {row.payouts}")
-    return wrong, waiting
+        else:
+            fit.append(condition)
+    return fit, wrong, waiting
 
 
 async def settlements(session: Session, conditions: Sequence[str]) -> list[Entry]:

@@ -11,11 +11,10 @@ from sqlalchemy import NullPool, Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from libs.common.db.engine import async_url
-from libs.common.domain.kinds import EntryType
-from services.ledger.core.fold import NOTHING, Holding, apply
+from services.ledger.core.fold import NOTHING, Holding, concerns_position, post
 from services.ledger.core.snapshot import Valued, value
 from services.ledger.store.invariants import INVARIANTS
-from services.ledger.store.session import base_of
+from services.ledger.store.session import base_of, entry_of, holding_of
 
 QUERY_SECONDS: Final = 900
 SHOWN_MAX: Final = 20
@@ -29,9 +28,10 @@ _ALIVE: Final = text(
 )
 # In the order they fold in: a shadow's as the chain says, an executable's as they were posted.
 _HISTORIES: Final = text("""
-SELECT e.portfolio_id, e.asset_id, e.entry_type, e.share_delta_micros, e.cash_delta_micros, e.cost_micros, e.event_time,
-       e.reverses IS NOT NULL OR r.id IS NOT NULL AS undone, p.share_micros, p.cost_micros AS position_cost,
-       p.realized_pnl_micros, p.base_before, p.base_share_micros, p.base_cost_micros, p.base_realized_pnl_micros
+SELECT e.*, e.reverses IS NOT NULL OR r.id IS NOT NULL AS undone, p.share_micros, p.cost_micros AS position_cost,
+       p.realized_pnl_micros, p.episodes_closed, p.episodes_won, p.episode_result_micros, p.base_before,
+       p.base_share_micros, p.base_cost_micros, p.base_realized_pnl_micros, p.base_episodes_closed,
+       p.base_episodes_won, p.base_episode_result_micros
 FROM ledger_entry e
 LEFT JOIN position p ON p.portfolio_id = e.portfolio_id AND p.asset_id = e.asset_id
 LEFT JOIN (SELECT id, reverses FROM ledger_entry WHERE reverses IS NOT NULL) r ON r.reverses = e.id
@@ -134,14 +134,14 @@ class _Fold:
         """Fold the next entry."""
         if self.base is None and row.base_before is not None and row.event_time >= row.base_before:
             self.base = self.holding
-        basis = -row.cash_delta_micros if row.cost_micros is None else row.cost_micros
-        if not row.undone and row.entry_type != EntryType.FEE and (row.share_delta_micros or basis):
-            self.holding = apply(self.holding, row.share_delta_micros, basis)
+        entry = entry_of(row)
+        if not row.undone and concerns_position(entry):
+            self.holding = post(self.holding, entry)
 
     def wrong(self) -> str | None:
         """Say what is kept and does not agree."""
         row, base = self.row, base_of(self.row)
-        kept = Holding(row.share_micros or 0, row.position_cost or 0, row.realized_pnl_micros or 0)
+        kept = holding_of(row, row.position_cost)
         where = f"portfolio {row.portfolio_id}, asset {row.asset_id}"
         if kept != self.holding:
             return f"{where}: entries fold to {self.holding}, kept {kept}"
@@ -166,7 +166,7 @@ async def _folds(connection: AsyncConnection) -> AsyncIterator[_Fold]:
 
 
 async def _check_folds(connection: AsyncConnection) -> Check:
-    """Fold every position from its entries and compare cost and realised profit, and the base of late entries."""
+    """Fold every position from its entries and compare cost, realised profit, episodes and the base of late ones."""
     compared, violated, found = 0, 0, []
     async for fold in _folds(connection):
         compared += 1

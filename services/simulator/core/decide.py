@@ -4,7 +4,7 @@ Phases run in order; the first with a failure stops, and all its failures are re
 says what the walk would have filled without the checks that failed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from libs.common.domain.book import Book
 from libs.common.domain.kinds import Decision, GroupKind, Side
@@ -13,10 +13,10 @@ from libs.common.domain.reasons import Reason
 from services.simulator.core import guardrails
 from services.simulator.core.facts import Clock, Group, MarketView, PortfolioView
 from services.simulator.core.fees import order_fee, share_fee
-from services.simulator.core.outcome import Check, Outcome
+from services.simulator.core.outcome import Check, LevelFill, Outcome
 from services.simulator.core.rules import Rules
 from services.simulator.core.sizing import Size, size
-from services.simulator.core.walk import Band, Bounds, Walked, band, best, bounds, walk
+from services.simulator.core.walk import Band, Bounds, Walked, band, bounds, walk
 
 _RANK = {reason: place for place, reason in enumerate(Reason)}
 
@@ -27,100 +27,88 @@ def decide(
     """Return the decision on `group`, with everything it was made from."""
     outcome = Outcome(Decision.SKIP)
     breaker_checks, outcome.drawdown_tripped = guardrails.breakers(view, rules, group.is_open)
-    checks = guardrails.control(group, market, clock)
-    supported = checks[-1][1] is not False
+    checks: list[Check] = []
+    control = guardrails.control(group, market, clock)
+    controlled = _passes(control, checks)
+    supported = control[-1][1] is not False
     if not supported:
         return _finish(outcome, checks)
     sized = size(group, view, rules)
     quote = _Quote(group, view, rules, book)
     quote.describe(outcome)
     outcome.target_notional_micros = sized.target_micros
-    phases = _phases(group, view, rules, market, clock, breaker_checks, sized, quote, checks, outcome)
-    for phase in phases:
-        if _fails(phase):
-            _finish(outcome, checks)
-            _imagine(outcome, group, sized, quote)
-            return outcome
-    return _execute(outcome, group, view, sized, quote, market, checks)
+    if (
+        controlled
+        and _passes(guardrails.market_state(group, market, rules, clock), checks)
+        and _passes(breaker_checks, checks)
+        and _passes(sized.checks, checks)
+        and _passes(_risk(group, view, rules, market, clock, sized, quote, outcome), checks)
+        and (group.kind is not GroupKind.TRADE or _passes(quote.checks(outcome.target_notional_micros), checks))
+    ):
+        return _execute(outcome, group, view, sized, quote, market, checks)
+    _finish(outcome, checks)
+    _imagine(outcome, group, sized, quote)
+    return outcome
 
 
-def _fails(phase: Sequence[Check]) -> bool:
-    for check in phase:  # noqa: SIM110  any() over a generator costs three times as much, six times a decision
+def _passes(phase: Sequence[Check], checks: list[Check]) -> bool:
+    """Record the checks of a phase that was reached; tell whether none of them failed."""
+    checks += phase
+    for check in phase:  # noqa: SIM110  all() over a generator costs three times as much, six times a decision
         if check[1] is False:
-            return True
-    return False
+            return False
+    return True
 
 
-def _phases(
+def _risk(
     group: Group,
     view: PortfolioView,
     rules: Rules,
     market: MarketView | None,
     clock: Clock,
-    breaker_checks: list[Check],
     sized: Size,
     quote: "_Quote",
-    checks: list[Check],
     outcome: Outcome,
-) -> Iterable[Sequence[Check]]:
-    """Yield the checks of one phase after the other, adding each to `checks` when it is reached."""
-    yield checks[:]
-    found = guardrails.market_state(group, market, rules, clock)
-    checks += found
-    yield found
-    checks += breaker_checks
-    yield breaker_checks
-    checks += sized.checks
-    yield sized.checks
+) -> list[Check]:
+    """Return the risk phase; what it leaves of the target is written into `outcome`."""
     if market is None:
         raise AssertionError(f"group {group.id}: an unknown market must not pass the market phase")
     risk = guardrails.risk(group, view, rules, clock.scope, sized.target_micros, quote.limit, market)
     outcome.target_notional_micros = risk.target_micros
-    checks += risk.checks
-    yield risk.checks
-    if group.kind is GroupKind.TRADE:
-        found = quote.checks(risk.target_micros)
-        checks += found
-        yield found
+    return risk.checks
 
 
 class _Quote:
     """One side of the book as the group's order meets it."""
 
-    __slots__ = ("_rules", "_taken", "band", "book", "bounds", "buying", "group", "limit", "mid")
+    __slots__ = ("_rules", "_taken", "ask", "band", "bid", "book", "bounds", "buying", "limit", "mid")
 
     def __init__(self, group: Group, view: PortfolioView, rules: Rules, book: Book | None) -> None:
-        self.group, self.book = group, book if group.kind is GroupKind.TRADE else None
+        trades = group.kind is GroupKind.TRADE
+        self.book = book = book if trades else None
         self._rules = rules
         self._taken = dict(view.taken)
         self.buying = group.side is Side.BUY
-        self.mid = None if self.book is None else self.book.mid_micros
-        self.bounds = Bounds(None, None)
-        self.limit: int | None = None
-        if group.kind is GroupKind.TRADE:
-            self.bounds = bounds(
-                group.notional_micros,
-                group.share_micros,
-                self.mid,
-                rules.worse_than_theirs,
-                rules.chase_mid,
-                self.buying,
-            )
-            self.limit = self.bounds.limit(self.buying)
-        self.band = self.within(self.limit) if self.book is not None else Band((), 0, 0)
+        self.bid = self.ask = self.mid = None
+        if book is not None:
+            self.bid, self.ask, self.mid = book.best_bid_micros, book.best_ask_micros, book.mid_micros
+        theirs, shares = group.notional_micros, group.share_micros if trades else 0
+        self.bounds = bounds(theirs, shares, self.mid, rules.worse_than_theirs, rules.chase_mid, self.buying)
+        self.limit = self.bounds.limit(self.buying)
+        self.band = self.within(self.limit)
 
     def within(self, limit: int | None) -> Band:
         """Return what our side of the book offers up to `limit`, net of what we took."""
         if self.book is None:
-            return Band((), 0, 0)
+            return Band([], 0, 0)
         return band(self.book.asks if self.buying else self.book.bids, limit, self._taken, self.buying)
 
     def describe(self, outcome: Outcome) -> None:
         """Write the book's values into `outcome`."""
         outcome.limit_price_micros = self.limit
         if self.book is not None:
-            outcome.best_bid_micros = self.book.best_bid_micros
-            outcome.best_ask_micros = self.book.best_ask_micros
+            outcome.best_bid_micros = self.bid
+            outcome.best_ask_micros = self.ask
             outcome.mid_price_micros = self.mid
             outcome.depth_micros = self.band.notional_micros
 
@@ -129,8 +117,7 @@ class _Quote:
         rules = self._rules
         if self.book is None:
             return [("book.available", False, None, None, Reason.BOOK_UNAVAILABLE)]
-        bid, ask = self.book.best_bid_micros, self.book.best_ask_micros
-        spread = None if bid is None or ask is None else ask - bid
+        spread = None if self.bid is None or self.ask is None else self.ask - self.bid
         narrow = spread is not None and spread <= rules.spread
         offered = self.band
         thin = offered.notional_micros > 0 and (
@@ -145,7 +132,7 @@ class _Quote:
                 "book.depth",
                 not thin,
                 {"band": offered.notional_micros, "target": target},
-                f"{rules.depth.numerator}/{rules.depth.denominator}",
+                rules.depth.shown,
                 Reason.INSUFFICIENT_DEPTH if thin else None,
             ),
             (
@@ -158,9 +145,7 @@ class _Quote:
         ]
 
     def _bound(self, name: str, bound: int | None, reason: Reason) -> Check:
-        if self.book is None:
-            return (name, None, None, bound, None)
-        price = best(self.book, self.buying)
+        price = self.ask if self.buying else self.bid
         if price is None or bound is None:
             return (name, None, price, bound, None)
         passed = price <= bound if self.buying else price >= bound
@@ -213,8 +198,8 @@ def _execute(
         _imagine(outcome, group, sized, quote)
         return outcome
     outcome.decision = Decision.EXECUTE
-    parts = share_fee(fee, [fill.notional_micros for fill in walked.fills])
-    outcome.fills = tuple(fill._replace(fee_micros=part) for fill, part in zip(walked.fills, parts, strict=True))
+    parts = share_fee(fee, [notional for _, _, _, notional in walked.fills])
+    outcome.fills = tuple([LevelFill(*fill, part) for fill, part in zip(walked.fills, parts, strict=True)])
     outcome.filled_share_micros = walked.share_micros
     outcome.filled_notional_micros = walked.notional_micros
     outcome.fee_micros = fee
@@ -222,7 +207,8 @@ def _execute(
     average = price_ceil if quote.buying else price_floor
     outcome.vwap_price_micros = average(walked.notional_micros, walked.share_micros)
     checks.append(("book.filled", True, {"filled": walked.notional_micros, "partial": walked.exhausted}, target, None))
-    return _finish(outcome, checks)
+    outcome.checks = checks
+    return outcome
 
 
 def _affordable(target: int, sized: Size, view: PortfolioView, quote: _Quote, market: MarketView) -> tuple[Walked, int]:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from libs.common.domain.kinds import GroupKind, Scope
 from libs.common.domain.reasons import Reason
+from libs.common.domain.statistics import drawdown, loss_since
 from services.simulator.core.facts import Clock, Group, MarketView, PortfolioView
 from services.simulator.core.fees import fee_at_price
 from services.simulator.core.outcome import Check
@@ -91,16 +92,18 @@ def breakers(view: PortfolioView, rules: Rules, opens: bool) -> tuple[list[Check
         _loss("breakers.weekly_loss", view.week_start_equity_micros, view.week_flows_micros, view, rules.weekly_loss,
               opens, Reason.BREAKER_WEEKLY_LOSS),
     ]  # fmt: skip
-    peak = view.peak_equity_micros
-    beyond = peak > 0 and rules.drawdown.is_exceeded(peak - view.equity_micros, peak)
+    fall = drawdown(view.peak_equity_micros, view.equity_micros)
+    beyond = fall is not None and rules.drawdown.is_exceeded(fall.lost_micros, fall.base_micros)
     tripped = view.drawdown_tripped or beyond
-    numbers = {"equity": view.equity_micros, "peak": peak, "tripped_before": view.drawdown_tripped}
+    numbers = {
+        "equity": view.equity_micros, "peak": view.peak_equity_micros, "tripped_before": view.drawdown_tripped,
+    }  # fmt: skip
     checks.append(
         _check(
             "breakers.drawdown",
             not tripped if opens else None,
             numbers,
-            _shown(rules.drawdown),
+            rules.drawdown.shown,
             Reason.BREAKER_DRAWDOWN,
         )
     )
@@ -110,17 +113,12 @@ def breakers(view: PortfolioView, rules: Rules, opens: bool) -> tuple[list[Check
 def _loss(
     name: str, start: int | None, flows: int, view: PortfolioView, limit: Ratio, opens: bool, reason: Reason
 ) -> Check:
-    if start is None or start + flows <= 0:
-        return (name, None, "no start", _shown(limit), None)
-    since = start + flows
-    passed = not limit.is_exceeded(since - view.equity_micros, since)
-    return _check(
-        name, passed if opens else None, {"equity": view.equity_micros, "start": since}, _shown(limit), reason
-    )
-
-
-def _shown(ratio: Ratio) -> str:
-    return f"{ratio.numerator}/{ratio.denominator}"
+    loss = loss_since(start, flows, view.equity_micros)
+    if loss is None:
+        return (name, None, "no start", limit.shown, None)
+    passed = not limit.is_exceeded(loss.lost_micros, loss.base_micros)
+    numbers = {"equity": view.equity_micros, "start": loss.base_micros}
+    return _check(name, passed if opens else None, numbers, limit.shown, reason)
 
 
 class Risk(NamedTuple):
@@ -149,20 +147,20 @@ def risk(
     ]
     if scope is Scope.EXEC_GLOBAL:
         caps.append(("risk.user", view.exposure_user_micros, rules.cap_user, Reason.RISK_CAP_USER))
-    wanted, least = target, target
+    wanted = target
     if rules.shrinks:
         minimum = max(rules.min_trade, rules.min_marketable) if group.kind is GroupKind.TRADE else 1
         headroom = min(ratio.floor_of(equity) - exposure for _, exposure, ratio, _ in caps)
-        least = min(target, minimum)
-        target = min(target, headroom) if headroom >= least else target
+        target = min(target, headroom) if headroom >= min(target, minimum) else target
     checks: list[Check] = []
+    within = True
     for name, exposure, ratio, reason in caps:
-        passed = not ratio.is_exceeded(exposure + min(least, target), equity)
+        passed = not ratio.is_exceeded(exposure + target, equity)
+        within = within and passed
         numbers = {"exposure": exposure, "target": target, "wanted": wanted, "equity": equity}
-        checks.append(_check(name, passed, numbers, _shown(ratio), reason))
+        checks.append(_check(name, passed, numbers, ratio.shown, reason))
     if scope is Scope.EXEC_GLOBAL:
-        passed = all(check[1] for check in checks)
-        checks.append(_check("risk.global", passed, None, None, Reason.RISK_CAP_GLOBAL))
+        checks.append(_check("risk.global", within, None, None, Reason.RISK_CAP_GLOBAL))
     fee = 0
     if group.kind is GroupKind.TRADE and limit_micros is not None:
         fee = fee_at_price(market.fee_rate, market.fee_exponent, target, limit_micros)

@@ -1,6 +1,6 @@
 """A configuration compiled for deciding: ratios of integers and durations instead of decimals and seconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from typing import Final
@@ -16,6 +16,11 @@ class Ratio:
 
     numerator: int
     denominator: int
+    shown: str = field(init=False, compare=False, repr=False)
+    """As checks show it; made once, for a decision shows nine."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shown", f"{self.numerator}/{self.denominator}")
 
     @classmethod
     def of(cls, value: Decimal, divisor: int = 1) -> "Ratio":

@@ -14,7 +14,6 @@ class Size(NamedTuple):
 
     target_micros: int
     share_cap_micros: int | None
-    failures: tuple[Reason, ...]
     checks: tuple[Check, ...]
 
 
@@ -46,9 +45,8 @@ def _buy(group: Group, view: PortfolioView, rules: Rules) -> Size:
     target, minimum = _clamped(group, view, rules)
     if target < rules.min_marketable:
         marketable = ("size.marketable", False, target, rules.min_marketable, Reason.BELOW_MIN_NOTIONAL)
-        return Size(target, None, (Reason.BELOW_MIN_NOTIONAL,), (minimum, marketable))
-    failures = (Reason.BELOW_MIN_NOTIONAL,) if minimum[1] is False else ()
-    return Size(target, None, failures, (minimum, ("size.marketable", True, target, rules.min_marketable, None)))
+        return Size(target, None, (minimum, marketable))
+    return Size(target, None, (minimum, ("size.marketable", True, target, rules.min_marketable, None)))
 
 
 def _sell(group: Group, view: PortfolioView, rules: Rules) -> Size:
@@ -58,7 +56,6 @@ def _sell(group: Group, view: PortfolioView, rules: Rules) -> Size:
     is not known, or smaller than what they sold, counts as sold whole.
     """
     held = view.held_share_micros
-    failures: list[Reason] = []
     checks: list[Check] = []
     if rules.sells_proportionally:
         theirs = max(view.shadow_held_micros or 0, group.share_micros)
@@ -67,15 +64,11 @@ def _sell(group: Group, view: PortfolioView, rules: Rules) -> Size:
         checks.append(("size.proportion", True, group.share_micros, theirs, None))
     else:
         target, minimum = _clamped(group, view, rules)
-        if minimum[1] is False:
-            failures.append(Reason.BELOW_MIN_NOTIONAL)
         checks.append(minimum)
         cap = held
         target = min(target, _worth(cap, group))
-    if held <= 0:
-        failures.append(Reason.NO_POSITION)
     checks.append(("size.position", held > 0, held, 0, None if held > 0 else Reason.NO_POSITION))
-    return Size(target, cap, tuple(failures), tuple(checks))
+    return Size(target, cap, tuple(checks))
 
 
 def _worth(share_micros: int, group: Group) -> int:
@@ -85,19 +78,10 @@ def _worth(share_micros: int, group: Group) -> int:
 def _pair(group: Group, view: PortfolioView, rules: Rules) -> Size:
     """SPLIT goes as far as cash allows, MERGE as far as the smaller leg does; neither knows minimum or maximum."""
     copied = rules.copy.floor_of(group.share_micros)
-    failures: list[Reason] = []
-    checks: list[Check] = []
-    if copied <= 0:
-        failures.append(Reason.BELOW_MIN_NOTIONAL)
-    checks.append(
-        ("size.minimum", copied > 0, {"copied": copied}, 1, None if copied > 0 else Reason.BELOW_MIN_NOTIONAL)
-    )
+    enough = copied > 0
+    minimum: Check = ("size.minimum", enough, {"copied": copied}, 1, None if enough else Reason.BELOW_MIN_NOTIONAL)
     if group.kind is GroupKind.SPLIT:
-        return Size(
-            min(copied, view.cash_micros) if view.cash_micros > 0 else copied, None, tuple(failures), tuple(checks)
-        )
+        return Size(min(copied, view.cash_micros) if view.cash_micros > 0 else copied, None, (minimum,))
     held = view.held_share_micros
-    if held <= 0:
-        failures.append(Reason.NO_POSITION_TO_MERGE)
-    checks.append(("size.position", held > 0, held, 0, None if held > 0 else Reason.NO_POSITION_TO_MERGE))
-    return Size(min(copied, max(0, held)), None, tuple(failures), tuple(checks))
+    position: Check = ("size.position", held > 0, held, 0, None if held > 0 else Reason.NO_POSITION_TO_MERGE)
+    return Size(min(copied, max(0, held)), None, (minimum, position))

@@ -3,11 +3,8 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from libs.common.domain.book import Book, Level
+from libs.common.domain.book import Level
 from libs.common.domain.money import LOT_SHARE_MICROS, MICROS
-from services.simulator.core.outcome import LevelFill
-
-_LOT_SCALE: Final = LOT_SHARE_MICROS
 
 
 class Bounds(NamedTuple):
@@ -34,35 +31,40 @@ def bounds(notional: int, shares: int, mid: int | None, worse: int, chase: int, 
 
 
 class Band(NamedTuple):
-    """The levels within the limit net of what the portfolio took, their notional and their whole lots."""
+    """The levels within the limit net of what the portfolio took, best first, their notional and their whole lots."""
 
-    levels: tuple[tuple[int, int, int], ...]
-    """(level, price, shares left), best first."""
+    levels: list[tuple[int, int]]
+    """(price, shares left); a level's place is its place in the book, for the limit only ends the list."""
     notional_micros: int
     lots: int
 
 
+DEPTH_MICROS_MAX: Final = 2**63 - 1
+"""What a row has room for; a book that offers more is deep enough for anything."""
+
+
 def band(levels: tuple[Level, ...], limit: int | None, taken: Mapping[int, int], buying: bool) -> Band:
     """Return what `levels` offer up to `limit` (None: everything)."""
-    found: list[tuple[int, int, int]] = []
+    found: list[tuple[int, int]] = []
     notional = lots = 0
-    for index, level in enumerate(levels):
-        price = level.price_micros
+    for price, size in levels:
         if limit is not None and (price > limit if buying else price < limit):
             break
-        shares = level.share_micros
-        if taken:
-            shares = max(0, shares - taken.get(price, 0))
+        shares = max(0, size - taken.get(price, 0)) if taken else size
         notional += price * shares // MICROS
-        lots += shares // _LOT_SCALE
-        found.append((index, price, shares))
-    return Band(tuple(found), notional, lots)
+        lots += shares // LOT_SHARE_MICROS
+        found.append((price, shares))
+    return Band(found, min(notional, DEPTH_MICROS_MAX), lots)
+
+
+Taken = tuple[int, int, int, int]
+"""What an order takes from a level: its place, price, shares, notional."""
 
 
 class Walked(NamedTuple):
     """What an order fills. `exhausted`: limit or liquidity ended it, not target, holding or lot rounding."""
 
-    fills: tuple[LevelFill, ...]
+    fills: list[Taken]
     share_micros: int
     notional_micros: int
     exhausted: bool
@@ -73,36 +75,38 @@ def walk(offered: Band, target: int, held: int | None, buying: bool) -> Walked:
 
     A level's notional is rounded against us: up for BUY, down for SELL.
     """
-    fills: list[LevelFill] = []
+    fills: list[Taken] = []
     spent = taken = 0
-    for index, price, shares in offered.levels:
-        lots = available = shares // LOT_SHARE_MICROS
-        left = target - spent
-        scaled = left * MICROS if buying else (left + 1) * MICROS - 1
-        lots = min(lots, scaled // (price * LOT_SHARE_MICROS)) if left >= 0 else 0
+    for index, (price, shares) in enumerate(offered.levels):
+        available = shares // LOT_SHARE_MICROS
+        lots = _payable(target - spent, price, buying)
         if held is not None:
             lots = min(lots, (held - taken) // LOT_SHARE_MICROS)
+        if lots > available:
+            lots = available
         if lots > 0:
             size = lots * LOT_SHARE_MICROS
             notional = -(-price * size // MICROS) if buying else price * size // MICROS
-            fills.append(LevelFill(index, price, size, notional))
+            fills.append((index, price, size, notional))
             spent += notional
             taken += size
         if lots < available:
-            return Walked(tuple(fills), taken, spent, exhausted=False)
-    return Walked(tuple(fills), taken, spent, exhausted=not _is_full(fills, spent, taken, target, held, buying))
+            return Walked(fills, taken, spent, exhausted=False)
+    return Walked(fills, taken, spent, exhausted=not _is_full(fills, spent, taken, target, held, buying))
 
 
-def _is_full(fills: list[LevelFill], spent: int, taken: int, target: int, held: int | None, buying: bool) -> bool:
+def _payable(left: int, price: int, buying: bool) -> int:
+    """Return how many lots at `price` come to at most `left`."""
+    if left < 0:
+        return 0
+    return (left * MICROS if buying else (left + 1) * MICROS - 1) // (price * LOT_SHARE_MICROS)
+
+
+def _is_full(fills: list[Taken], spent: int, taken: int, target: int, held: int | None, buying: bool) -> bool:
     """Tell whether not even one more lot at the last price would have fitted."""
     if held is not None and held - taken < LOT_SHARE_MICROS:
         return True
     if not fills:
         return target <= 0
-    lot = fills[-1].price_micros * LOT_SHARE_MICROS
+    lot = fills[-1][1] * LOT_SHARE_MICROS
     return spent + (-(-lot // MICROS) if buying else lot // MICROS) > target
-
-
-def best(book: Book, buying: bool) -> int | None:
-    """Return the best price of the side an order takes."""
-    return book.best_ask_micros if buying else book.best_bid_micros

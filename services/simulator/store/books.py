@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.domain.book import Book
-from libs.common.upstream.clob import chunks
+from libs.common.upstream.parts import chunks
 from services.simulator.core.facts import Group
 from services.simulator.store.driver import Connection, Query, driver_connection, driver_transaction, json_text
 from services.simulator.store.rows import BookKey
@@ -44,16 +44,34 @@ INSERT INTO book_snapshot (asset_id, hash, timestamp_ms, fetched_at, bids, asks)
 SELECT r.asset_id, r.hash, r.timestamp_ms, r.fetched_at, r.bids, r.asks
 FROM jsonb_populate_recordset(CAST(NULL AS book_snapshot), CAST(:rows AS jsonb)) r
 ORDER BY r.asset_id, r.hash
-ON CONFLICT (asset_id, hash) DO NOTHING
+ON CONFLICT (asset_id, hash) DO UPDATE SET fetched_at = excluded.fetched_at
+WHERE book_snapshot.fetched_at < excluded.fetched_at - make_interval(days => 1)
+RETURNING asset_id, hash, xmax = 0 AS is_new
 """)
+"""A version's `fetched_at` follows its use from day to day, so that its age says when it was last wanted."""
 _SETTLE: Final = Query("""
 WITH settled AS (
   UPDATE group_book b SET book_hash = k.hash, fetched_at = :fetched_at, error = :error
   FROM unnest(CAST(:groups AS uuid[]), CAST(:hashes AS text[])) AS k (group_id, hash)
   WHERE b.group_id = k.group_id AND b.fetched_at IS NULL AND b.error IS NULL
+    AND (k.hash IS NOT NULL OR b.claimed_by = :claimed_by)
   RETURNING b.group_id
+), told AS (
+  SELECT pg_notify(:channel, string_agg(CAST(group_id AS text), ',')) FROM settled HAVING count(*) > 0
 )
-SELECT pg_notify(:channel, string_agg(CAST(group_id AS text), ',')) FROM settled HAVING count(*) > 0
+SELECT group_id FROM settled, told
+""")
+"""A book may be saved by whoever has it; only who holds the claim may say that there is none."""
+_PRUNE_BOOKS: Final = Query("""
+DELETE FROM book_snapshot WHERE (asset_id, hash) IN (
+  SELECT asset_id, hash FROM book_snapshot WHERE fetched_at < :before ORDER BY fetched_at LIMIT :limit
+  FOR UPDATE SKIP LOCKED)
+RETURNING 1
+""")
+_PRUNE_CLAIMS: Final = Query("""
+DELETE FROM group_book WHERE group_id IN (
+  SELECT group_id FROM group_book WHERE claimed_at < :before ORDER BY claimed_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING 1
 """)
 
 _log = structlog.get_logger()
@@ -85,7 +103,11 @@ class BookStore:
         return {row["group_id"] for row in rows}
 
     async def save(self, groups: Mapping[UUID, Book], fetched_at: datetime) -> None:
-        """Keep the book of each group, fetched at one time, once per version; whoever listens is told."""
+        """Keep the book of each group, fetched at one time, once per version; whoever listens is told.
+
+        Decisions must see what is kept, also when the exchange sends other levels under a hash it used before: what
+        was kept first stays, and only what this call kept is remembered as it came.
+        """
         books = {(book.asset_id, book.hash): book for book in groups.values()}
         rows = [
             {
@@ -98,15 +120,26 @@ class BookStore:
             }
             for book in books.values()
         ]
-        self.remember(books.values())
         async with driver_transaction(self._engine) as connection:
-            await _INSERT_BOOKS.rows(connection, rows=json_text(rows))
-            await _settle(connection, {each: book.hash for each, book in groups.items()}, fetched_at=fetched_at)
+            kept = await _INSERT_BOOKS.rows(connection, rows=json_text(rows))
+            hashes = {each: book.hash for each, book in groups.items()}
+            await _settle(connection, hashes, self._instance, fetched_at=fetched_at)
+        self.remember(books[row["asset_id"], row["hash"]] for row in kept if row["is_new"])
 
-    async def give_up(self, group_ids: Iterable[UUID], error: str) -> None:
-        """Say that these groups must be decided without a book; whoever listens is told."""
+    async def give_up(self, group_ids: Iterable[UUID], error: str) -> set[UUID]:
+        """Say that these groups must be decided without a book; whoever listens is told.
+
+        Returns those given up: one that another process took over meanwhile, or settled, is not ours to give up.
+        """
         async with driver_transaction(self._engine) as connection:
-            await _settle(connection, dict.fromkeys(group_ids), error=error[:500])
+            return await _settle(connection, dict.fromkeys(group_ids), self._instance, error=error[:500])
+
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Forget at most `limit` books and as many claims that are older; return how many went."""
+        async with driver_connection(self._engine) as connection:
+            books = await _PRUNE_BOOKS.rows(connection, before=before, limit=limit)
+            claims = await _PRUNE_CLAIMS.rows(connection, before=before, limit=limit)
+        return len(books) + len(claims)
 
     async def listen(self, settled: Callable[[list[UUID]], None]) -> None:
         """Report groups whose books some process settles, for ever; what is missed meanwhile must be looked up."""
@@ -148,16 +181,21 @@ class BookStore:
 async def _settle(
     connection: Connection,
     hashes: Mapping[UUID, str | None],
+    claimed_by: str,
     *,
     fetched_at: datetime | None = None,
     error: str | None = None,
-) -> None:
+) -> set[UUID]:
+    found: set[UUID] = set()
     for part in chunks(sorted(hashes), NAMED_MAX):
-        await _SETTLE.rows(
+        rows = await _SETTLE.rows(
             connection,
             groups=part,
             hashes=[hashes[each] for each in part],
             fetched_at=fetched_at,
             error=error,
+            claimed_by=claimed_by,
             channel=CHANNEL,
         )
+        found.update(row["group_id"] for row in rows)
+    return found

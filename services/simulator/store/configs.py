@@ -1,22 +1,23 @@
 """Configuration rows merged into versions of EffectiveConfig, and versions compiled for deciding."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from libs.common.db.blacklist import Listed, apply_blacklist, read_blacklist
 from libs.common.db.engine import transaction
-from libs.common.db.tables.config import CopySizingConfig, EffectiveConfig, GuardrailConfig
-from libs.common.domain.config import CopyConfig, document, merge
+from libs.common.db.settings import SetLayers, read_layers
+from libs.common.db.tables.config import EffectiveConfig
+from libs.common.domain.config import BLACKLIST_MAX, CopyConfig, document
+from libs.common.domain.config_problem import ConfigRejected
+from libs.common.domain.errors import Rejected
 from services.simulator.core.rules import Rules, compile_rules
-from services.simulator.store.settings_rows import BANKROLL
 
-_GUARDRAILS = GuardrailConfig.__table__  # type: ignore[attr-defined]
-_SIZING = CopySizingConfig.__table__  # type: ignore[attr-defined]
 _EFFECTIVE = EffectiveConfig.__table__  # type: ignore[attr-defined]
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _LATEST: Final = text("""
@@ -28,8 +29,10 @@ _LOCK_KEY: Final = 0x5AD0C0F6
 CACHE_MAX: Final = 1_000
 _DEFAULTS: Final = compile_rules(CopyConfig(), 0)
 
-Layers = dict[UUID | None, dict[str, Any]]
-"""What was set, by user; None is global."""
+Documents = dict[UUID | None, dict[str, Any]]
+"""Complete configurations by user; None is global."""
+Seen = tuple[SetLayers, list[Listed]]
+"""Everything a merge looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,14 @@ class CurrentRules:
 
     by_user: Mapping[UUID | None, Rules]
 
+    @property
+    def for_all(self) -> Rules:
+        """Return the global rules."""
+        return self.by_user.get(None) or _DEFAULTS
+
     def of(self, user_id: UUID) -> Rules:
         """Return the rules of a user: their own, else the global ones, else SPEC 5's defaults."""
-        return self.by_user.get(user_id) or self.by_user.get(None) or _DEFAULTS
+        return self.by_user.get(user_id) or self.for_all
 
 
 class ConfigStore:
@@ -49,36 +57,39 @@ class ConfigStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._compiled: dict[int, Rules] = {}
-        self._seen: Layers | None = None
+        self._seen: Seen | None = None
+        self._refused: tuple[str, ...] = ()
 
     async def merge(self) -> int:
         """Write a version for every configuration whose values changed; return how many.
 
-        Every user with a row, or with a version from before, has versions of their own. Raises Rejected when rows hold
-        what the schema refuses; the versions in force stay.
+        Every user with a row, or with a version from before, has versions of their own. Where rows hold what the schema
+        refuses, the last version of those whom it concerns stays in force, everybody else's is merged, and then
+        Rejected says whose rows are wrong.
         """
+        written = 0
         async with transaction(self._engine) as connection:
-            layers = await self._layers(connection)
-            if layers == self._seen:
-                return 0
-            await connection.execute(_LOCK, {"key": _LOCK_KEY})
-            layers = await self._layers(connection)
-            wanted = merged_layers(layers)
-            latest = await self._latest(connection)
-            for user in latest:
-                wanted.setdefault(user, wanted[None])
-            changed = [user for user, values in wanted.items() if latest.get(user) != values]
-            for user in changed:
-                await connection.execute(
-                    insert(_EFFECTIVE).values(
-                        scope="GLOBAL" if user is None else "USER",
-                        user_id=user,
-                        values=wanted[user],
-                        effective_at=func.clock_timestamp(),
+            seen = await self._look(connection)
+            if seen != self._seen:
+                await connection.execute(_LOCK, {"key": _LOCK_KEY})
+                seen = await self._look(connection)
+                latest = await self._latest(connection)
+                wanted, self._refused = merged_layers(*seen, latest)
+                changed = [user for user, values in wanted.items() if latest.get(user) != values]
+                written = len(changed)
+                for user in changed:
+                    await connection.execute(
+                        insert(_EFFECTIVE).values(
+                            scope="GLOBAL" if user is None else "USER",
+                            user_id=user,
+                            values=wanted[user],
+                            effective_at=func.clock_timestamp(),
+                        )
                     )
-                )
-        self._seen = layers
-        return len(changed)
+        self._seen = seen
+        if self._refused:
+            raise Rejected("; ".join(self._refused))
+        return written
 
     def unknown(self, versions: Iterable[int]) -> set[int]:
         """Return the versions whose values must be read first."""
@@ -104,24 +115,45 @@ class ConfigStore:
         rules = self.rules(row.version for row in rows)
         return CurrentRules({row.user_id: rules[row.version] for row in rows})
 
-    async def _layers(self, connection: AsyncConnection) -> Layers:
-        found: Layers = {None: {}}
-        for table in (_SIZING, _GUARDRAILS):
-            for row in await connection.execute(select(table.c.user_id, table.c["values"])):
-                values = {name: value for name, value in row[1].items() if name != BANKROLL}
-                found.setdefault(row.user_id, {}).update(values)
-        return found
+    async def seen(self) -> Seen:
+        """Return what is set now."""
+        async with transaction(self._engine) as connection:
+            return await self._look(connection)
 
-    async def _latest(self, connection: AsyncConnection) -> dict[UUID | None, dict[str, Any]]:
+    async def _look(self, connection: AsyncConnection) -> Seen:
+        return await read_layers(connection), await read_blacklist(connection)
+
+    async def _latest(self, connection: AsyncConnection) -> Documents:
         return {row.user_id: row[2] for row in await connection.execute(_LATEST)}
 
 
-def merged_layers(layers: Layers) -> dict[UUID | None, dict[str, Any]]:
-    """Return the complete configuration document of each user with a row, and the global one."""
-    shared = layers[None]
-    return {
-        user: document(
-            merge(shared, {} if user is None else values, where="global" if user is None else f"user {user}")
-        )
-        for user, values in layers.items()
-    }
+def merged_layers(
+    layers: SetLayers, blacklist: list[Listed], latest: Mapping[UUID | None, dict[str, Any]]
+) -> tuple[Documents, tuple[str, ...]]:
+    """Return the complete configuration of all that have their own, and what is wrong with rows left out.
+
+    While the global rows are wrong, the last good global configuration stands for them; without one nothing is decided.
+    """
+    wanted: Documents = {}
+    refused = []
+    try:
+        shared = document(layers.merged(None))
+    except ConfigRejected as error:
+        refused.append(str(error))
+        if None not in latest:
+            return {}, tuple(refused)
+        shared = latest[None]
+        layers = replace(layers, values={**layers.values, None: shared}, malformed=layers.malformed - {None})
+    users = dict.fromkeys((*layers.values, *latest, *(row.user_id for row in blacklist)))
+    for user in users:
+        try:
+            values = document(layers.merged(user)) if user is not None else dict(shared)
+        except ConfigRejected as error:
+            refused.append(str(error))
+            continue
+        values["market_blacklist"] = apply_blacklist(values["market_blacklist"], blacklist, user)
+        if len(values["market_blacklist"]) > BLACKLIST_MAX:
+            refused.append(f"{layers.name_of(user)}: market_blacklist: expected at most {BLACKLIST_MAX} markets")
+            continue
+        wanted[user] = values
+    return wanted, tuple(refused)

@@ -19,6 +19,9 @@ Connection = Any
 Record = Any
 """A row: values by column name in brackets."""
 
+LOCK_NOT_AVAILABLE: Final = "55P03"
+"""SQL state of a lock that was not had in time."""
+
 _NAME: Final = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from libs.common.bus.streams import GROUPS_CLOSED
 from libs.common.domain.book import Book
 from libs.common.domain.kinds import Scope, Side
+from libs.common.domain.statistics import start_of_day, start_of_week
 from services.simulator.core.facts import Group
 from services.simulator.core.portfolio import Holding, PortfolioState, Trade
 from services.simulator.store import statements as sql
@@ -22,7 +23,6 @@ from services.simulator.store.rows import (
     attempted_of,
     book_of,
     candidate_of,
-    day_and_week,
     market_of,
     portfolio_of,
     state_of,
@@ -55,6 +55,15 @@ class DecisionSession:
         parameters = {"ids": sorted(portfolios), "lock_ms": str(LOCK_WAIT_MS), "idle_ms": str(IDLE_MS)}
         rows = await sql.LOCK_PORTFOLIOS.rows(self._connection, **parameters)
         return {row["id"]: portfolio_of(row) for row in rows}
+
+    async def unlocked(self) -> list[LockedPortfolio]:
+        """Return every portfolio of the scope without locking it: to look at, not to decide by."""
+        rows = await sql.PORTFOLIOS.rows(self._connection, scope=self._scope.value)
+        return [portfolio_of(row) for row in rows]
+
+    async def labels(self) -> dict[UUID, str]:
+        """Return the names of all users ever followed."""
+        return {row["id"]: row["label"] for row in await sql.LABELS.rows(self._connection)}
 
     async def undecided(self, locked: Sequence[LockedPortfolio], limit: int) -> dict[UUID, list[Candidate]]:
         """Return the first `limit` undecided groups of each portfolio, in order, from its low-water mark on."""
@@ -105,21 +114,27 @@ class DecisionSession:
         return found
 
     async def states(
-        self, locked: Sequence[LockedPortfolio], market: Market, switches: Switches, now: datetime
+        self, locked: Sequence[LockedPortfolio], market: Market, switches: Switches, users: set[UUID], now: datetime
     ) -> tuple[dict[UUID, PortfolioState], dict[UUID, Any]]:
-        """Return portfolios as decisions see them, in-flight fills included, and their rows of STARTS."""
+        """Return portfolios as decisions see them, in-flight fills included, and their rows of STARTS.
+
+        In EXEC_GLOBAL they know the exposure of `users` only, and whose the shares are that may move now.
+        """
         ids = [each.id for each in locked]
-        day, week = day_and_week(now)
-        starts = {row["id"]: row for row in await sql.STARTS.rows(self._connection, ids=ids, day=day, week=week)}
+        starts = {
+            row["id"]: row
+            for row in await sql.STARTS.rows(self._connection, ids=ids, day=start_of_day(now), week=start_of_week(now))
+        }
         positions = await sql.POSITIONS.rows(self._connection, ids=ids)
         in_flight: defaultdict[UUID, list[Trade]] = defaultdict(list)
         for row in await sql.IN_FLIGHT.rows(self._connection, ids=ids):
             in_flight[row["portfolio_id"]].append(trade_of(row))
-        sources = await self._sources(row["asset_id"] for row in positions)
-        assets = {row["asset_id"] for row in positions} | market.by_asset.keys()
+        moving = set(market.by_asset)
         for trades in in_flight.values():
             for trade in trades:
-                assets.update(trade.legs, [trade.asset_id] if trade.asset_id else [])
+                moving.update(trade.legs, [trade.asset_id] if trade.asset_id else [])
+        sources = await self._sources(moving, users)
+        assets = moving.union(row["asset_id"] for row in positions)
         marks = {
             row["asset_id"]: row["price_micros"]
             for row in await sql.MARKS.rows(self._connection, assets=sorted(assets))
@@ -141,10 +156,10 @@ class DecisionSession:
                 state.apply(trade)
         return states, starts
 
-    async def _sources(self, assets: Iterable[str]) -> dict[str, dict[UUID, int]]:
+    async def _sources(self, assets: set[str], users: set[UUID]) -> dict[str, dict[UUID, int]]:
         found: defaultdict[str, dict[UUID, int]] = defaultdict(dict)
         if self._scope is Scope.EXEC_GLOBAL:
-            for row in await sql.SOURCES.rows(self._connection, assets=sorted(assets)):
+            for row in await sql.SOURCES.rows(self._connection, assets=sorted(assets), users=sorted(users)):
                 found[row["asset_id"]][row["source_user_id"]] = row["share_micros"]
         return found
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from libs.common.db import figures
 from services.simulator.store.driver import Query
 
 _GROUP: Final = """
@@ -20,6 +21,14 @@ SELECT p.id, p.scope, p.user_id, p.cash_micros, p.deposits_micros, p.withdrawals
 FROM limits, portfolio p WHERE p.id = ANY(CAST(:ids AS uuid[])) ORDER BY p.id FOR NO KEY UPDATE OF p
 """)
 """A process that stops while it holds the lock is cut off by the server, so that another can go on."""
+
+PORTFOLIOS: Final = Query("""
+SELECT p.id, p.scope, p.user_id, p.cash_micros, p.deposits_micros, p.withdrawals_micros, p.decision_seq,
+       p.decided_through, p.last_first_detect_time, p.last_first_event_time, p.last_first_ordinal, p.last_group_id,
+       p.peak_equity_micros, p.drawdown_tripped
+FROM portfolio p LEFT JOIN followed_user u ON u.id = p.user_id WHERE p.scope = :scope ORDER BY u.followed_at, p.id
+""")
+LABELS: Final = Query("SELECT id, label FROM followed_user")
 
 _UNDECIDED: Final = """
   WHERE {of_lane} g.first_detect_time >= lane.since
@@ -67,8 +76,10 @@ ORDER BY g.first_detect_time, g.first_event_time, g.first_ordinal, g.id LIMIT :l
 SWITCHES: Final = Query("""
 SELECT
   (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM control_flag) AS flags,
-  (SELECT coalesce(jsonb_agg(jsonb_build_array(id, enabled AND unfollowed_at IS NULL) ORDER BY followed_at, id), '[]')
-   FROM followed_user) AS users,
+  (SELECT coalesce(jsonb_agg(jsonb_build_array(u.id, u.unfollowed_at IS NULL AND
+     CASE WHEN f.value @> '{"disabled": true}' THEN false WHEN f.value @> '{"disabled": false}' THEN true
+          ELSE u.enabled END) ORDER BY u.followed_at, u.id), '[]')
+   FROM followed_user u LEFT JOIN control_flag f ON f.key = 'user_disabled:' || CAST(u.id AS text)) AS users,
   (SELECT coalesce(jsonb_agg(jsonb_build_array(scope, user_id, version)), '[]')
    FROM (SELECT DISTINCT ON (scope, user_id) scope, user_id, version FROM effective_config
          ORDER BY scope, user_id, version DESC) latest) AS configs
@@ -85,8 +96,9 @@ WHERE portfolio_id = ANY(CAST(:ids AS uuid[])) AND share_micros <> 0
 
 SOURCES: Final = Query("""
 SELECT asset_id, source_user_id, share_micros FROM position_source
-WHERE asset_id = ANY(CAST(:assets AS text[])) AND share_micros > 0
+WHERE share_micros > 0 AND (asset_id = ANY(CAST(:assets AS text[])) OR source_user_id = ANY(CAST(:users AS uuid[])))
 """)
+"""Whose the open shares of some assets are, and everything that is some users'."""
 
 IN_FLIGHT: Final = Query("""
 SELECT a.portfolio_id, a.kind, a.side, a.condition_id, a.asset_id, a.user_id, a.filled_share_micros,
@@ -100,29 +112,31 @@ ORDER BY a.portfolio_id, a.seq
 """)
 """Decided and not yet posted, in the order they will be posted."""
 
-STARTS: Final = Query("""
+STARTS: Final = Query(f"""
 SELECT p.id, last.decided_at AS last_decided_at,
-       CAST(last.inputs #>> '{portfolio,net_flows_micros}' AS bigint) AS last_flows_micros,
-       CAST(last.inputs #>> '{clock,effective_due_at}' AS timestamptz) AS last_effective_due_at,
-       day.equity_micros AS day_equity_micros, day.deposits_micros - day.withdrawals_micros AS day_flows_micros,
-       week.equity_micros AS week_equity_micros, week.deposits_micros - week.withdrawals_micros AS week_flows_micros,
+       CAST(last.inputs #>> '{{portfolio,net_flows_micros}}' AS bigint) AS last_flows_micros,
+       CAST(last.inputs #>> '{{clock,effective_due_at}}' AS timestamptz) AS last_effective_due_at,
+       day.equity_micros AS day_equity_micros, {figures.net_flows("day")} AS day_flows_micros,
+       week.equity_micros AS week_equity_micros, {figures.net_flows("week")} AS week_flows_micros,
        (SELECT e.cash_delta_micros FROM ledger_entry e
         WHERE e.portfolio_id = p.id AND e.asset_id IS NULL AND e.entry_type = 'DEPOSIT' ORDER BY e.seq LIMIT 1)
          AS first_deposit_micros,
-       (SELECT max(s.equity_micros - s.deposits_micros + s.withdrawals_micros) FROM portfolio_snapshot s
+       (SELECT max({figures.pnl("s")}) FROM portfolio_snapshot s
         WHERE s.portfolio_id = p.id
           AND s.at >= date_trunc('minute', greatest(last.decided_at, reset.at, p.opened_at))) AS peak_pnl_micros,
-       p.drawdown_tripped AND reset.at IS NOT NULL AND reset.at > last.decided_at AS is_reset
+       reset.at AS reset_at, reset.value AS reset_value,
+       reset.at IS NOT NULL AND reset.at IS DISTINCT FROM p.drawdown_reset_at AS is_reset
 FROM portfolio p
 LEFT JOIN copy_attempt last ON last.portfolio_id = p.id AND last.seq = p.decision_seq
 LEFT JOIN LATERAL (
-  SELECT f.updated_at AS at FROM control_flag f WHERE f.key = 'breaker_reset:' || CAST(p.id AS text)) reset ON true
-LEFT JOIN LATERAL (SELECT s.equity_micros, s.deposits_micros, s.withdrawals_micros FROM portfolio_snapshot s
-  WHERE s.portfolio_id = p.id AND s.at <= :day ORDER BY s.at DESC LIMIT 1) day ON true
-LEFT JOIN LATERAL (SELECT s.equity_micros, s.deposits_micros, s.withdrawals_micros FROM portfolio_snapshot s
-  WHERE s.portfolio_id = p.id AND s.at <= :week ORDER BY s.at DESC LIMIT 1) week ON true
+  SELECT f.updated_at AS at, f.value FROM control_flag f
+  WHERE f.key = 'breaker_reset:' || CAST(p.id AS text)) reset ON true
+LEFT JOIN LATERAL {figures.last_snapshot("p.id", ":day")} day ON true
+LEFT JOIN LATERAL {figures.last_snapshot("p.id", ":week")} week ON true
 WHERE p.id = ANY(CAST(:ids AS uuid[]))
-""")
+""")  # noqa: S608  parts are constants
+"""What breakers count from. A reset is carried out once: by the first decision after the one that carried out the last,
+told apart by its own time and not by comparing clocks, so that none is lost to a decision under way."""
 
 MARKETS: Final = Query("""
 SELECT m.condition_id, m.close_time, m.closed, m.resolved OR r.condition_id IS NOT NULL AS resolved,
@@ -181,7 +195,8 @@ WITH attempts AS (
 )
 UPDATE portfolio p SET
   decision_seq = r.decision_seq, decided_through = r.decided_through, peak_equity_micros = r.peak_equity_micros,
-  drawdown_tripped = r.drawdown_tripped, last_first_detect_time = r.last_first_detect_time,
+  drawdown_tripped = r.drawdown_tripped, drawdown_reset_at = r.drawdown_reset_at,
+  last_first_detect_time = r.last_first_detect_time,
   last_first_event_time = r.last_first_event_time, last_first_ordinal = r.last_first_ordinal,
   last_group_id = r.last_group_id
 FROM jsonb_populate_recordset(CAST(NULL AS portfolio), CAST(:portfolios AS jsonb)) r WHERE p.id = r.id

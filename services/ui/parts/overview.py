@@ -112,7 +112,7 @@ def blocks(seen: Seen[Overview], today: tuple[int, ...], now: datetime) -> dict[
         "working": answers.working(facts.verdict, now, seen.error),
         "limits": panel_head("Risk limits in use", right=exposed) + limits,
         "users": panel_head("Top users", "copied alone, since followed") + tables.users(overview.top_people),
-        "markets": panel_head("Top markets", "largest first") + tables.markets(facts),
+        "markets": panel_head("Top markets", "largest first") + tables.markets(facts, now),
         "decisions": panel_head("Latest decisions", "global portfolio") + tables.decisions(facts.latest, now),
         "programs": panel_head("Programs", "each on its own") + answers.programs(facts, now),
         "skips": panel_head("Why we skipped", f"{slow.reasons.days} days") + tables.skips(slow.reasons),

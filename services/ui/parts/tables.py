@@ -76,11 +76,17 @@ def users(people: Sequence[Person]) -> str:
     )
 
 
-def markets(facts: Facts) -> str:
-    """Return the table of the largest positions; those just closed fill it up."""
+STALE: Final = "No price is to be had of this token now, so it stands at its last one"
+
+
+def markets(facts: Facts, now: datetime) -> str:
+    """Return the table of the largest positions; those just closed fill it up. A stale price shows its age."""
     rows = []
     for held in (*facts.holdings[:TOP], *facts.closed)[:TOP]:
         price = cents(held.price_micros) if held.price_micros is not None else DASH
+        if held.is_stale:
+            age = ago(held.marked_at, now, " old") if held.marked_at else "no price yet, at cost"
+            price += f' <span class="sb-mut" data-tip="{esc(STALE)}">{age}</span>'
         value = usd(held.value_micros) if held.share_micros else '<span class="sb-mut">closed</span>'
         title = f"{held.question} {held.outcome}".strip()
         rows.append(

@@ -16,7 +16,6 @@ from libs.common.bus.status import stream_status
 from libs.common.db.engine import transaction
 from libs.common.domain.errors import ShadowbookError, Unavailable
 from services.ui.queries.curve import RANGES, Curve, Range, ending_at, read_curve
-from services.ui.queries.episodes import Episodes
 from services.ui.queries.overview import Facts, Overview, Slow, read_facts, read_slow
 from services.ui.queries.verdict import Waiting
 
@@ -98,7 +97,6 @@ class Board:
         self._engine = engine
         self._redis_url = redis_url
         self._facts: Shared[Facts] = Shared(self._read_facts, lambda _: CADENCE_SECONDS)
-        self._episodes = Episodes()
         self._slow: Shared[Slow] = Shared(self._read_slow, slow_pace)
         self._curves: dict[Range, Shared[Curve]] = {
             name: Shared(self._curve_reader(name), curve_pace) for name in RANGES
@@ -141,8 +139,7 @@ class Board:
         return await read_facts(self._engine, await self._waiting(), datetime.now(UTC))
 
     async def _read_slow(self) -> Slow:
-        facts = (await self._facts.look()).value
-        return await read_slow(self._engine, facts, self._episodes, datetime.now(UTC))
+        return await read_slow(self._engine, (await self._facts.look()).value, datetime.now(UTC))
 
     async def _waiting(self) -> Waiting:
         try:

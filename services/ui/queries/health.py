@@ -82,6 +82,8 @@ class HealthFacts(Frozen):
     lag_fills: int
     last_fill_at: datetime | None
     marked_at: datetime | None
+    unmarked: int = 0
+    """Held assets that no price was to be had of when everything was last marked."""
     dead_letters_open: int
 
     @property
@@ -118,6 +120,7 @@ async def read_health(connection: AsyncConnection, now: datetime) -> HealthFacts
         lag_fills=lag.fills,
         last_fill_at=await connection.scalar(_LAST_FILL),
         marked_at=None if marked is None else datetime.fromisoformat(marked),
+        unmarked=len((marking or {}).get("unmarked", ())),
         dead_letters_open=int(await connection.scalar(_DEAD) or 0),
     )
 

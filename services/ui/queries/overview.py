@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.db.engine import transaction
 from libs.common.domain.config import CopyConfig
+from libs.common.domain.statistics import exposure_by_market
 from services.ui.queries.control import Control, read_control
 from services.ui.queries.decisions import DecisionRow, Reasons, read_latest, read_reasons
-from services.ui.queries.episodes import Episodes
 from services.ui.queries.health import HealthFacts, read_health
 from services.ui.queries.people import Person, read_configs, read_people, with_trends
 from services.ui.queries.portfolio import (
@@ -22,6 +22,7 @@ from services.ui.queries.portfolio import (
     read_figures,
     read_holdings,
     read_largest_user,
+    read_win_rate,
 )
 from services.ui.queries.verdict import Verdict, Waiting, judge
 
@@ -136,14 +137,14 @@ async def read_facts(engine: AsyncEngine, waiting: Waiting, now: datetime) -> Fa
     )
 
 
-async def read_slow(engine: AsyncEngine, facts: Facts, episodes: Episodes, now: datetime) -> Slow:
+async def read_slow(engine: AsyncEngine, facts: Facts, now: datetime) -> Slow:
     """Return the slow part; raises Unavailable while the database is away."""
     async with transaction(engine) as connection:
         top = await with_trends(connection, best_of(facts.people), now)
         reasons = await read_reasons(connection, now)
         rate = WinRate(closed=0, won=0)
         if facts.figures is not None:
-            rate = await episodes.read(connection, facts.figures.portfolio_id)
+            rate = await read_win_rate(connection, facts.figures.portfolio_id)
     return Slow(top_people=tuple(top), reasons=reasons, win_rate=rate)
 
 
@@ -168,21 +169,25 @@ def limits_of(
     figures: GlobalFigures, holdings: list[Holding], largest_user: tuple[str, int] | None, config: CopyConfig
 ) -> tuple[LimitUse, ...]:
     """Return the use of every limit of the global portfolio."""
-    equity, flows = figures.equity_micros, figures.deposits_micros - figures.withdrawals_micros
+    equity, fall = figures.equity_micros, figures.drawdown
     market, in_market = _largest_market(holdings)
     user, in_user = largest_user or ("", 0)
-    before_today = flows + figures.pnl_micros - figures.today_micros
-    before_week = flows + figures.pnl_micros - figures.this_week_micros
     rows = (
         ("Total exposure", "", figures.exposure_micros, equity, config.max_total_exposure_pct),
         ("Largest market", market, in_market, equity, config.max_exposure_per_market_pct),
         ("Largest user", user, in_user, equity, config.max_exposure_per_user_pct),
-        ("Loss today", "", max(0, -figures.today_micros), before_today, config.daily_loss_limit_pct),
-        ("Loss this week", "", max(0, -figures.this_week_micros), before_week, config.weekly_loss_limit_pct),
+        ("Loss today", "", max(0, -figures.today_micros), figures.today_base_micros, config.daily_loss_limit_pct),
+        (
+            "Loss this week",
+            "",
+            max(0, -figures.this_week_micros),
+            figures.this_week_base_micros,
+            config.weekly_loss_limit_pct,
+        ),
         (
             "Drawdown from peak",
             "",
-            figures.drawdown_micros,
+            fall.lost_micros if fall else 0,
             figures.peak_equity_micros,
             config.max_drawdown_limit_pct,
         ),
@@ -194,12 +199,10 @@ def limits_of(
 
 
 def _largest_market(holdings: list[Holding]) -> tuple[str, int]:
-    values: dict[str, int] = {}
-    names: dict[str, str] = {}
-    for holding in holdings:
-        key = holding.condition_id or holding.asset_id
-        values[key] = values.get(key, 0) + holding.value_micros
-        names[key] = holding.question
+    names = {holding.condition_id or holding.asset_id: holding.question for holding in holdings}
+    values = exposure_by_market(
+        (holding.condition_id or holding.asset_id, holding.value_micros) for holding in holdings
+    )
     if not values:
         return "", 0
     largest = max(values, key=lambda key: (values[key], key))

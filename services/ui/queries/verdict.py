@@ -146,7 +146,10 @@ def _prices(facts: HealthFacts, now: datetime, *, holds: bool) -> Line:
     if facts.marked_at is None:
         return Line(name="Prices", kind="warn", value="none yet", formula=formula)
     is_old = now - facts.marked_at > timedelta(seconds=MARK_SECONDS_MAX)
-    return Line(name="Prices", kind="warn" if is_old else "ok", at=facts.marked_at, formula=formula)
+    name = f"Prices, {facts.unmarked} old" if facts.unmarked else "Prices"
+    if facts.unmarked:
+        formula += f". Of {facts.unmarked} held no price was to be had: each stands at its last one"
+    return Line(name=name, kind="warn" if is_old else "ok", at=facts.marked_at, formula=formula)
 
 
 def _bus(waiting: Waiting) -> Line:

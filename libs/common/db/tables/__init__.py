@@ -5,8 +5,31 @@ Each table has one writing service, named in its docstring and enforced by the g
 
 from sqlmodel import SQLModel
 
-from libs.common.db.tables import attempts, config, contact, events, groups, ledger, markets, system, users
+from libs.common.db.tables import (
+    attempts,
+    config,
+    config_tests,
+    contact,
+    events,
+    groups,
+    ledger,
+    markets,
+    system,
+    users,
+)
 
 metadata = SQLModel.metadata
 
-__all__ = ["attempts", "config", "contact", "events", "groups", "ledger", "markets", "metadata", "system", "users"]
+__all__ = [
+    "attempts",
+    "config",
+    "config_tests",
+    "contact",
+    "events",
+    "groups",
+    "ledger",
+    "markets",
+    "metadata",
+    "system",
+    "users",
+]

@@ -13,9 +13,13 @@ from libs.common.db.tables.columns import document, instant, micros
 
 
 class BookSnapshot(SQLModel, table=True):
-    """A book version used by a decision: [[price_micros, share_micros], ...] best first."""
+    """A book version used by a decision: [[price_micros, share_micros], ...] best first.
+
+    `fetched_at` is when it was last fetched, to the day; `group_book` has the instant for each group.
+    """
 
     __tablename__ = "book_snapshot"
+    __table_args__ = (Index("book_snapshot_kept", "fetched_at"),)
 
     asset_id: str = Field(primary_key=True, max_length=100)
     hash: str = Field(primary_key=True, max_length=80)
@@ -29,6 +33,7 @@ class GroupBook(SQLModel, table=True):
     """Which book version a group is decided on, shared by both scopes; claimed by the process that fetches it."""
 
     __tablename__ = "group_book"
+    __table_args__ = (Index("group_book_kept", "claimed_at"),)
 
     group_id: UUID = Field(primary_key=True, foreign_key="event_group.id")
     claimed_by: str = Field(max_length=60)
@@ -54,6 +59,7 @@ class CopyAttempt(SQLModel, table=True):
         Index(
             "copy_attempt_book", "portfolio_id", "asset_id", "book_hash", postgresql_where=text("decision = 'EXECUTE'")
         ),
+        Index("copy_attempt_imagined", "asset_id", postgresql_where=text("counterfactual_share_micros > 0")),
     )
 
     id: UUID = Field(primary_key=True)

@@ -1,7 +1,7 @@
 """Configuration rows, their merged versions, and switches.
 
-Writers: GuardrailConfig, CopySizingConfig and ControlFlag are intents of the ui and the operator; EffectiveConfig is
-the simulator's.
+Writers: GuardrailConfig, CopySizingConfig, MarketBlacklist and ControlFlag are intents of the ui and the operator;
+EffectiveConfig is the simulator's.
 """
 
 from datetime import datetime
@@ -64,5 +64,24 @@ class ControlFlag(SQLModel, table=True):
 
     key: str = Field(primary_key=True, max_length=60)
     value: dict[str, Any] = document()
+    updated_at: datetime = instant()
+    updated_by: str = Field(max_length=100)
+
+
+class MarketBlacklist(SQLModel, table=True):
+    """A market that nothing is opened in, for all (`user_id` null) or for the copies of one user.
+
+    An intent of the ui and the operator. `listed` false takes it off, null leaves it to what is set more generally; a
+    user's row goes before the one for all, and both go before the configuration's `market_blacklist`.
+    """
+
+    __tablename__ = "market_blacklist"
+    __table_args__ = (UniqueConstraint("condition_id", "user_id", postgresql_nulls_not_distinct=True),)
+
+    id: UUID = Field(primary_key=True)
+    condition_id: str = Field(max_length=80)
+    user_id: UUID | None = Field(default=None, foreign_key="followed_user.id")
+    listed: bool | None = None
+    reason: str = Field(default="", max_length=300)
     updated_at: datetime = instant()
     updated_by: str = Field(max_length=100)

@@ -14,7 +14,7 @@ class SourceContact(SQLModel, table=True):
     `way` LIVE: contact from `since` on, last confirmed at `through`, extended in place; lost when nothing was heard for
     `patience_seconds` more, or at once when that is 0; `failed` counts polls that failed meanwhile, `ended_by` says why
     it ended or is about to. Other ways (GETLOGS, POLL, BACKFILL) are looks back at [since, through), done at
-    `known_at`.
+    `known_at`. FAILED counts polls that failed before the first contact.
     """
 
     __tablename__ = "source_contact"

@@ -124,6 +124,7 @@ class EventSighting(SQLModel, table=True):
 class PositionSync(SQLModel, table=True):
     """Shares that no fill explains: what a wallet held of a token at its follow, or after a conversion.
 
+    An event that shows up later than a row that counts it brings a further one, which takes it out again (ADR 0011).
     `as_of` is the `last_event_at` of the positions row it was taken from. An OPENING bears its mark at the follow in
     `price_micros`; an ADJUSTMENT the activity event it follows, and the first one of an event that event's cash.
     `ref_id` is the ref of its ledger entry. Rows are inserted, never changed.

@@ -13,7 +13,7 @@ from libs.common.db.tables.columns import instant, micros
 class Portfolio(SQLModel, table=True):
     """One portfolio: projection of its entries, and the row every decision and posting locks.
 
-    The simulator writes `decision_seq` .. `drawdown_tripped`; all else is the ledger's.
+    The simulator writes `decision_seq` .. `drawdown_reset_at`; all else is the ledger's.
     """
 
     __tablename__ = "portfolio"
@@ -36,6 +36,7 @@ class Portfolio(SQLModel, table=True):
     last_group_id: UUID | None = None
     peak_equity_micros: int | None = micros(default=None, nullable=True)
     drawdown_tripped: bool = False
+    drawdown_reset_at: datetime | None = instant(default=None, nullable=True)
 
 
 class LedgerEntry(SQLModel, table=True):
@@ -81,7 +82,8 @@ class LedgerEntry(SQLModel, table=True):
 class Position(SQLModel, table=True):
     """Projection of one portfolio's entries in one asset; a short has negative shares and cost = -proceeds.
 
-    `base_*` is what the entries before `base_before` fold to, so that a late one need not have all of them read again.
+    `episodes_*` are its `libs.common.domain.episodes`. `base_*` is what the entries before `base_before` fold to, so
+    that a late one need not have all of them read again.
     """
 
     __tablename__ = "position"
@@ -98,6 +100,9 @@ class Position(SQLModel, table=True):
     share_micros: int = micros()
     cost_micros: int = micros()
     realized_pnl_micros: int = micros()
+    episodes_closed: int = micros(default=0, sa_column_kwargs={"server_default": "0"})
+    episodes_won: int = micros(default=0, sa_column_kwargs={"server_default": "0"})
+    episode_result_micros: int = micros(default=0, sa_column_kwargs={"server_default": "0"})
     flags: list[str] = Field(default_factory=list, sa_type=ARRAY(Text))
     folded_event_time: datetime | None = instant(default=None, nullable=True)
     folded_tx_hash: str | None = Field(default=None, max_length=66)
@@ -106,6 +111,9 @@ class Position(SQLModel, table=True):
     base_share_micros: int | None = micros(default=None, nullable=True)
     base_cost_micros: int | None = micros(default=None, nullable=True)
     base_realized_pnl_micros: int | None = micros(default=None, nullable=True)
+    base_episodes_closed: int | None = micros(default=None, nullable=True)
+    base_episodes_won: int | None = micros(default=None, nullable=True)
+    base_episode_result_micros: int | None = micros(default=None, nullable=True)
     updated_at: datetime = instant()
 
 

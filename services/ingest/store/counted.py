@@ -1,0 +1,104 @@
+"""What openings and adjustments were made from, kept in Postgres: the reading under way, and the rows that count.
+
+Everything here happens in the caller's transaction and in the wallet's turn: a sync holds it alone, recorders of new
+events hold it together. So an event is either among what a sync knew, or finds the rows that count it.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from libs.common.db.checkpoints import load_checkpoint, save_checkpoint
+from services.ingest.core.activity import Fact
+from services.ingest.core.fills import Fill
+from services.ingest.core.late import Adjusted, Counted, Told, corrections, happened
+from services.ingest.core.positions import Owner, Sync
+from services.ingest.core.readings import (
+    Reading,
+    counted_document,
+    counted_from,
+    reading_document,
+    reading_from,
+)
+
+SERVICE: Final = "ingest"
+
+_TURN: Final = text("SELECT pg_advisory_xact_lock(:number)")
+_TURNS: Final = text(
+    "SELECT pg_advisory_xact_lock_shared(key) FROM unnest(CAST(:numbers AS bigint[])) WITH ORDINALITY AS u (key, n) "
+    "ORDER BY n"
+)
+_COUNTED: Final = text("""
+SELECT substr(key, length('counted:') + 1) AS wallet, value FROM system_checkpoint
+WHERE service = 'ingest' AND key = ANY(CAST(:keys AS text[])) AND (value ->> 'latest')::timestamptz >= :earliest
+""")
+_FORGET: Final = text("DELETE FROM system_checkpoint WHERE service = 'ingest' AND key = :key")
+
+
+async def take_turn(connection: AsyncConnection, wallet: str) -> None:
+    """Wait until nobody else syncs this wallet or records what it did: all of that is known to us."""
+    await connection.execute(_TURN, {"number": _number(wallet)})
+
+
+async def load_reading(connection: AsyncConnection, owner: Owner) -> Reading | None:
+    """Return the reading that this follow's openings are made from, if one was taken."""
+    document = await load_checkpoint(connection, SERVICE, _reading_key(owner.wallet))
+    reading = reading_from(document) if document else None
+    return reading if reading and reading.followed_at == owner.followed_at else None
+
+
+async def save_reading(connection: AsyncConnection, wallet: str, reading: Reading) -> None:
+    """Keep a reading until the openings are made."""
+    await save_checkpoint(connection, SERVICE, _reading_key(wallet), reading_document(reading))
+
+
+async def forget_reading(connection: AsyncConnection, wallet: str) -> None:
+    """Drop a reading: its openings are made."""
+    await connection.execute(_FORGET, {"key": _reading_key(wallet)})
+
+
+async def load_counted(connection: AsyncConnection, owner: Owner) -> Counted:
+    """Return the rows that this follow's openings and adjustments were made from."""
+    document = await load_checkpoint(connection, SERVICE, _counted_key(owner.wallet))
+    counted = counted_from(document) if document else None
+    return counted if counted and counted.followed_at == owner.followed_at else Counted(owner.followed_at)
+
+
+async def count(
+    connection: AsyncConnection, owner: Owner, told: Mapping[str, Told], adjusted: Mapping[str, Adjusted]
+) -> None:
+    """Remember rows that openings and adjustments were made from."""
+    if told or adjusted:
+        before = await load_counted(connection, owner)
+        counted = Counted(owner.followed_at, {**before.told, **told}, {**before.adjusted, **adjusted})
+        await save_checkpoint(connection, SERVICE, _counted_key(owner.wallet), counted_document(counted))
+
+
+async def corrections_of(connection: AsyncConnection, fills: Sequence[Fill], facts: Sequence[Fact]) -> list[Sync]:
+    """Return the corrections of what new events, written in this transaction, are counted by already."""
+    events = happened(fills, facts)
+    if not events:
+        return []
+    wallets = sorted({event.wallet for event in events})
+    await connection.execute(_TURNS, {"numbers": sorted(_number(wallet) for wallet in wallets)})
+    parameters: dict[str, Any] = {
+        "keys": [_counted_key(wallet) for wallet in wallets],
+        "earliest": min(event.event_time for event in events),
+    }
+    found = {row.wallet: counted_from(row.value) for row in await connection.execute(_COUNTED, parameters)}
+    return [sync for event in events if event.wallet in found for sync in corrections(event, found[event.wallet])]
+
+
+def _number(wallet: str) -> int:
+    return int.from_bytes(blake2b(f"positions:{wallet}".encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _reading_key(wallet: str) -> str:
+    return f"reading:{wallet}"
+
+
+def _counted_key(wallet: str) -> str:
+    return f"counted:{wallet}"
