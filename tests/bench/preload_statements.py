@@ -222,9 +222,9 @@ FROM (
 
 _PROJECTION: Final = """
 INSERT INTO position (portfolio_id, asset_id, condition_id, share_micros, cost_micros, realized_pnl_micros, flags,
-  folded_event_time, folded_tx_hash, folded_log_index, updated_at)
+  folded_event_time, folded_tx_hash, updated_at)
 SELECT s.portfolio_id, s.asset_id, t.condition_id, s.shares, s.shares * t.price_micros / 1000000, s.realized, '{}',
-       (s.last).event_time, (s.last).tx_hash, (s.last).log_index, s.at
+       (s.last).event_time, (s.last).tx_hash, s.at
 FROM (
   SELECT e.portfolio_id, e.asset_id, sum(share_delta_micros)::bigint AS shares, max(e.created_at) AS at,
          coalesce(sum(cash_delta_micros + share_delta_micros * t.price_micros / 1000000)

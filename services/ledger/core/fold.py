@@ -9,7 +9,7 @@ the results of its `episodes` do not.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from libs.common.domain.episodes import NO_EPISODES, Episodes
@@ -18,8 +18,6 @@ from services.ledger.core.entries import Entry
 
 Order = tuple[datetime, bool, str, int]
 """Place of an entry in its position's history: event time, then transaction (without one: last), then log index."""
-
-FIRST: Final[Order] = (datetime.min.replace(tzinfo=UTC), False, "", -1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,15 @@ from typing import Final
 
 from libs.common.domain.kinds import Scope
 from services.ledger.core.entries import Entry
-from services.ledger.core.fold import FIRST, NOTHING, Holding, Order, in_order, moves_position, order_of, post, refold
+from services.ledger.core.fold import NOTHING, Holding, in_order, moves_position, order_of, post, refold
 
 LATE: Final = timedelta(minutes=2)
 """How late entries usually come at most: as far as every poll reaches back."""
 EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT: Final = timedelta(microseconds=1)
+
+Folded = tuple[datetime, str | None]
+"""Event time and transaction of an entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,32 +34,32 @@ class Base:
 
 @dataclass(slots=True)
 class Standing:
-    """A position as the projection has it; `folded` is the place of the latest entry in it."""
+    """A position as the projection has it; `folded` is the event time and transaction of the latest entry in it."""
 
     holding: Holding
     condition_id: str | None
-    folded: tuple[datetime, str | None, int | None] | None
+    folded: Folded | None
     base: Base | None = None
-
-    @property
-    def order(self) -> Order:
-        """Return the place of the latest entry folded so far."""
-        return FIRST if self.folded is None else order_of(*self.folded)
 
     def since_when(self, entries: Sequence[Entry]) -> datetime | None:
         """Return from when on the history is needed to take in new entries (in order); None: they can just be added.
 
-        They cannot when one precedes what is folded, or takes something back. Executables are posted in their order.
+        They cannot when one precedes what is folded, is of the same transaction, or takes something back. Executables
+        are posted in their order.
         """
-        first = entries[0]
-        is_late = first.owner.scope is Scope.SHADOW_USER and (
-            order_of(first.event_time, first.tx_hash, first.log_index) < self.order
-        )
-        if not is_late and all(entry.reverses is None for entry in entries):
+        if not self._is_late(entries[0]) and all(entry.reverses is None for entry in entries):
             return None
-        if self.base is None or min(entry.event_time for entry in entries) < self.base.before:
-            return EVER
-        return self.base.before
+        return self.since(min(entry.event_time for entry in entries))
+
+    def since(self, moment: datetime) -> datetime:
+        """Return from when on the history is needed to fold again what happened at `moment` and later."""
+        return EVER if self.base is None or moment < self.base.before else self.base.before
+
+    def _is_late(self, entry: Entry) -> bool:
+        if self.folded is None or entry.owner.scope is not Scope.SHADOW_USER:
+            return False
+        place, latest = _transaction(entry.event_time, entry.tx_hash), _transaction(*self.folded)
+        return place < latest or (place == latest and entry.tx_hash is not None)
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Take in entries (in order) that follow all there is."""
@@ -86,10 +89,14 @@ class Standing:
     def _reach(self, entry: Entry) -> None:
         if not moves_position(entry):
             return
-        at = (entry.event_time, entry.tx_hash, entry.log_index)
-        if self.folded is None or order_of(*at) >= self.order:
+        at = (entry.event_time, entry.tx_hash)
+        if self.folded is None or _transaction(*at) >= _transaction(*self.folded):
             self.folded = at
         self.condition_id = entry.condition_id or self.condition_id
+
+
+def _transaction(event_time: datetime, tx_hash: str | None) -> tuple[datetime, bool, str]:
+    return order_of(event_time, tx_hash, None)[:3]
 
 
 def is_honest(base: Base | None, history: Sequence[Entry]) -> bool:

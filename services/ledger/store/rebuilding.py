@@ -21,19 +21,19 @@ from services.ledger.store.moments import dishonest_moments, rewrite_moments
 from services.ledger.store.session import Place, Session, base_of, entry_of, holding_of, position_columns
 from services.ledger.store.verification import grouped, view
 
-_HISTORIES: Final = text("""
+_HISTORIES: Final = text(f"""
 SELECT coalesce(e.portfolio_id, p.portfolio_id) AS place_portfolio, coalesce(e.asset_id, p.asset_id) AS place_asset,
        e.*, p.portfolio_id AS kept_portfolio, p.share_micros, p.cost_micros AS position_cost, p.realized_pnl_micros,
-       p.episodes_closed, p.episodes_won, p.episode_result_micros, p.folded_event_time, p.folded_tx_hash,
-       p.folded_log_index, p.base_before, p.base_share_micros, p.base_cost_micros, p.base_realized_pnl_micros,
-       p.base_episodes_closed, p.base_episodes_won, p.base_episode_result_micros
-FROM (SELECT * FROM ledger_entry WHERE asset_id IS NOT NULL AND (CAST(:scope AS text) IS NULL OR scope = :scope)) e
+       p.episodes_closed, p.episodes_won, p.episode_result_micros, p.folded_event_time, p.folded_tx_hash, p.base_before,
+       p.base_share_micros, p.base_cost_micros, p.base_realized_pnl_micros, p.base_episodes_closed, p.base_episodes_won,
+       p.base_episode_result_micros
+FROM ({sql.ENTRIES} WHERE asset_id IS NOT NULL AND (CAST(:scope AS text) IS NULL OR scope = :scope)) e
 FULL JOIN (
   SELECT o.* FROM position o JOIN portfolio f ON f.id = o.portfolio_id
   WHERE CAST(:scope AS text) IS NULL OR f.scope = :scope) p
 ON p.portfolio_id = e.portfolio_id AND p.asset_id = e.asset_id
 ORDER BY 1, 2, e.seq
-""")
+""")  # noqa: S608
 _TOTALS: Final = text("""
 WITH kinds AS (
   SELECT e.portfolio_id, e.cash_delta_micros AS cash, e.cost_micros AS cost,
@@ -138,7 +138,7 @@ async def _compare_positions(
         history = [entry_of(row) for row in rows if row.id is not None]
         rebuilt = project(history)
         kept = holding_of(first, first.position_cost)
-        folded = first.folded_event_time and (first.folded_event_time, first.folded_tx_hash, first.folded_log_index)
+        folded = first.folded_event_time and (first.folded_event_time, first.folded_tx_hash)
         found.positions += 1
         honest = is_honest(base_of(first), history)
         if kept == rebuilt.holding and (folded == rebuilt.folded or first.kept_portfolio is None) and honest:

@@ -47,6 +47,17 @@ class PortfolioDelta:
             self.realized += entry.cash_delta_micros
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A posted fill of a shadow, and the index its log turned out to have."""
+
+    ref_id: str
+    portfolio_id: UUID
+    asset_id: str
+    event_time: datetime
+    log_index: int
+
+
 class Session:
     """The books within one transaction. Lock first, then post as often as needed, then take snapshots."""
 
@@ -86,6 +97,29 @@ class Session:
         if moves:
             await self._move(moves, deltas)
             await self._attribute([entry for entry in new if entry.owner.scope is Scope.EXEC_GLOBAL])
+        await self._update_portfolios(deltas)
+        self.touched |= deltas.keys()
+
+    async def place(self, fills: Sequence[Placed]) -> None:
+        """Take over where logs say that posted fills stand, and fold their positions again in that order."""
+        if not fills:
+            return
+        refs = {fill.ref_id: fill.log_index for fill in fills}
+        await self.connection.execute(sql.PLACE, {"refs": list(refs), "log_indexes": list(refs.values())})
+        since: dict[Place, datetime] = {}
+        for fill in fills:
+            place = (fill.portfolio_id, fill.asset_id)
+            since[place] = min(fill.event_time, since.get(place, fill.event_time))
+        rows = (await self.connection.execute(sql.POSITIONS, _places(since))).all()
+        standings = {(row.portfolio_id, row.asset_id): _standing(row) for row in rows}
+        histories = await self.history({place: standing.since(since[place]) for place, standing in standings.items()})
+        deltas: defaultdict[UUID, PortfolioDelta] = defaultdict(PortfolioDelta)
+        for place, standing in standings.items():
+            before = standing.holding.realized_pnl_micros
+            placed = [entry for entry in histories[place] if entry.ref_id in refs]
+            standing.fold_again(placed, in_order(Scope.SHADOW_USER, histories[place]))
+            deltas[place[0]].realized += standing.holding.realized_pnl_micros - before
+        await self.connection.execute(sql.UPSERT_POSITIONS, position_columns(standings))
         await self._update_portfolios(deltas)
         self.touched |= deltas.keys()
 
@@ -204,7 +238,7 @@ def base_of(row: Row[Any]) -> Base | None:
 def _standing(row: Row[Any]) -> Standing:
     if row.share_micros is None:
         return Standing(Holding(), None, None)
-    folded = row.folded_event_time and (row.folded_event_time, row.folded_tx_hash, row.folded_log_index)
+    folded = row.folded_event_time and (row.folded_event_time, row.folded_tx_hash)
     return Standing(holding_of(row, row.cost_micros), row.condition_id, folded, base_of(row))
 
 
@@ -235,7 +269,7 @@ def _columns(entries: Sequence[Entry]) -> dict[str, Any]:
 def position_columns(standings: Mapping[Place, Standing]) -> dict[str, Any]:
     """Return positions as the arrays that UPSERT_POSITIONS takes."""
     ordered = list(standings.items())
-    folded = [standing.folded or (None, None, None) for _, standing in ordered]
+    folded = [standing.folded or (None, None) for _, standing in ordered]
     bases = [standing.base for _, standing in ordered]
     return {
         "portfolio_id": [place[0] for place, _ in ordered],
@@ -247,9 +281,8 @@ def position_columns(standings: Mapping[Place, Standing]) -> dict[str, Any]:
         "episodes_closed": [standing.holding.episodes.closed for _, standing in ordered],
         "episodes_won": [standing.holding.episodes.won for _, standing in ordered],
         "episode_result_micros": [standing.holding.episodes.result_micros for _, standing in ordered],
-        "folded_event_time": [at for at, _, _ in folded],
-        "folded_tx_hash": [tx for _, tx, _ in folded],
-        "folded_log_index": [index for _, _, index in folded],
+        "folded_event_time": [at for at, _ in folded],
+        "folded_tx_hash": [tx for _, tx in folded],
         "base_before": [base and base.before for base in bases],
         "base_share_micros": [base and base.holding.share_micros for base in bases],
         "base_cost_micros": [base and base.holding.cost_micros for base in bases],

@@ -27,9 +27,9 @@ RETURNING id
 
 POSITIONS: Final = text("""
 SELECT k.portfolio_id, k.asset_id, p.share_micros, p.cost_micros, p.realized_pnl_micros, p.condition_id,
-       p.episodes_closed, p.episodes_won, p.episode_result_micros, p.folded_event_time, p.folded_tx_hash,
-       p.folded_log_index, p.base_before, p.base_share_micros, p.base_cost_micros, p.base_realized_pnl_micros,
-       p.base_episodes_closed, p.base_episodes_won, p.base_episode_result_micros,
+       p.episodes_closed, p.episodes_won, p.episode_result_micros, p.folded_event_time, p.folded_tx_hash, p.base_before,
+       p.base_share_micros, p.base_cost_micros, p.base_realized_pnl_micros, p.base_episodes_closed, p.base_episodes_won,
+       p.base_episode_result_micros,
        r.condition_id AS resolved_condition_id
 FROM unnest(CAST(:portfolios AS uuid[]), CAST(:assets AS text[])) AS k (portfolio_id, asset_id)
 LEFT JOIN position p ON p.portfolio_id = k.portfolio_id AND p.asset_id = k.asset_id
@@ -37,27 +37,39 @@ LEFT JOIN outcome_asset o ON o.asset_id = k.asset_id
 LEFT JOIN market_resolution r ON r.condition_id = o.condition_id
 """)
 
-HISTORY: Final = text("""
-SELECT e.id, e.scope, e.user_id, e.source_user_id, e.condition_id, e.asset_id, e.entry_type, e.share_delta_micros,
-       e.cash_delta_micros, e.cost_micros, e.price_micros, e.ref_id, e.event_time, e.tx_hash, e.log_index, e.reverses,
-       e.portfolio_id
+ENTRIES: Final = """
+SELECT l.id, l.seq, l.portfolio_id, l.scope, l.user_id, l.source_user_id, l.condition_id, l.asset_id, l.entry_type,
+       l.share_delta_micros, l.cash_delta_micros, l.cost_micros, l.price_micros, l.ref_id, l.event_time, l.tx_hash,
+       coalesce(placed.log_index, l.log_index) AS log_index, l.reverses
+FROM ledger_entry l LEFT JOIN entry_place placed ON placed.ref_id = l.ref_id
+"""
+"""Entries, each with the place in its transaction that is known by now."""
+
+HISTORY: Final = text(f"""
+SELECT e.*
 FROM unnest(CAST(:portfolios AS uuid[]), CAST(:assets AS text[]), CAST(:since AS timestamptz[]))
   AS k (portfolio_id, asset_id, since)
-JOIN ledger_entry e ON e.portfolio_id = k.portfolio_id AND e.asset_id = k.asset_id AND e.event_time >= k.since
+JOIN ({ENTRIES}) e ON e.portfolio_id = k.portfolio_id AND e.asset_id = k.asset_id AND e.event_time >= k.since
 ORDER BY e.seq
+""")  # noqa: S608
+
+PLACE: Final = text("""
+INSERT INTO entry_place (ref_id, log_index, placed_at)
+SELECT p.*, clock_timestamp() FROM unnest(CAST(:refs AS text[]), CAST(:log_indexes AS int[])) AS p
+ON CONFLICT (ref_id) DO UPDATE SET log_index = excluded.log_index, placed_at = excluded.placed_at
 """)
 
 UPSERT_POSITIONS: Final = text("""
 INSERT INTO position (
   portfolio_id, asset_id, condition_id, share_micros, cost_micros, realized_pnl_micros, episodes_closed,
-  episodes_won, episode_result_micros, folded_event_time, folded_tx_hash, folded_log_index, base_before,
+  episodes_won, episode_result_micros, folded_event_time, folded_tx_hash, base_before,
   base_share_micros, base_cost_micros, base_realized_pnl_micros, base_episodes_closed, base_episodes_won,
   base_episode_result_micros, flags, updated_at)
 SELECT p.*, '{}', clock_timestamp() FROM unnest(
   CAST(:portfolio_id AS uuid[]), CAST(:asset_id AS text[]), CAST(:condition_id AS text[]),
   CAST(:share_micros AS bigint[]), CAST(:cost_micros AS bigint[]), CAST(:realized_pnl_micros AS bigint[]),
   CAST(:episodes_closed AS bigint[]), CAST(:episodes_won AS bigint[]), CAST(:episode_result_micros AS bigint[]),
-  CAST(:folded_event_time AS timestamptz[]), CAST(:folded_tx_hash AS text[]), CAST(:folded_log_index AS int[]),
+  CAST(:folded_event_time AS timestamptz[]), CAST(:folded_tx_hash AS text[]),
   CAST(:base_before AS timestamptz[]), CAST(:base_share_micros AS bigint[]), CAST(:base_cost_micros AS bigint[]),
   CAST(:base_realized_pnl_micros AS bigint[]), CAST(:base_episodes_closed AS bigint[]),
   CAST(:base_episodes_won AS bigint[]), CAST(:base_episode_result_micros AS bigint[])) AS p
@@ -71,7 +83,6 @@ ON CONFLICT (portfolio_id, asset_id) DO UPDATE SET
   episode_result_micros = excluded.episode_result_micros,
   folded_event_time = excluded.folded_event_time,
   folded_tx_hash = excluded.folded_tx_hash,
-  folded_log_index = excluded.folded_log_index,
   base_before = excluded.base_before,
   base_share_micros = excluded.base_share_micros,
   base_cost_micros = excluded.base_cost_micros,

@@ -28,19 +28,27 @@ def _without_letter(subject: str, stream: str) -> str:
       AND d.status IN ('OPEN', 'DISCARDED'))"""
 
 
-def _missing(incarnation: str) -> str:
+# A fill that a poll told, in the books, and not where its log has it.
+_MISPLACED: Final = """e.first_source = 'DATA_API' AND EXISTS (
+      SELECT FROM ledger_entry l LEFT JOIN entry_place p ON p.ref_id = l.ref_id
+      WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER' AND l.entry_type = 'TRADE_FILL'
+        AND coalesce(p.log_index, l.log_index) <> coalesce(e.log_index, e.ordinal))"""
+
+
+def _missing(incarnation: str, wrong: str = "false") -> str:
     return f"""e.booked AND e.share_micros > 0 AND e.detect_time >= :since AND e.detect_time < :until AND (
     NOT EXISTS (SELECT FROM ledger_entry l WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER')
     OR (e.status = 'REVERSED' AND EXISTS (
       SELECT FROM ledger_entry l WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER' AND NOT EXISTS (
-        SELECT FROM ledger_entry r WHERE r.ref_id = l.id::text || ':' || {incarnation}))))"""  # noqa: S608
+        SELECT FROM ledger_entry r WHERE r.ref_id = l.id::text || ':' || {incarnation})))
+    OR ({wrong}))"""  # noqa: S608
 
 
 _EVENTS: Final = text(f"""
 SELECT * FROM (
   SELECT e.id, 'TRADE' AS kind, e.status, e.user_id, NULL AS condition_id, e.asset_id, e.side, e.event_time,
          e.detect_time
-  FROM trade_event e WHERE {_missing("e.incarnation")}
+  FROM trade_event e WHERE {_missing("e.incarnation", _MISPLACED)}
   UNION ALL
   SELECT e.id, e.kind, e.status, e.user_id, e.condition_id, NULL, NULL, e.event_time, e.detect_time
   FROM activity_event e WHERE e.kind IN ('SPLIT', 'MERGE') AND {_missing("0")}
@@ -78,7 +86,7 @@ class Sweeps:
         self._engine = engine
 
     async def events(self, now: datetime, limit: int) -> list[EventDetected]:
-        """Return booked events and position syncs without shadow entries, and reversed ones whose entries stand."""
+        """Return what lacks entries, is not where its log stands, or is reversed while its entries stand."""
         until = now - AGE
         async with transaction(self._engine) as connection:
             mark = await load_checkpoint(connection, SERVICE, _KEY)

@@ -15,6 +15,7 @@ from services.ledger.core.fold import NOTHING, Holding, concerns_position, post
 from services.ledger.core.snapshot import Valued, value
 from services.ledger.store.invariants import INVARIANTS
 from services.ledger.store.session import base_of, entry_of, holding_of
+from services.ledger.store.statements import ENTRIES
 
 QUERY_SECONDS: Final = 900
 SHOWN_MAX: Final = 20
@@ -27,12 +28,12 @@ _ALIVE: Final = text(
     "SELECT max(updated_at) FROM system_checkpoint WHERE service = 'ledger' AND starts_with(key, 'process:')"
 )
 # In the order they fold in: a shadow's as the chain says, an executable's as they were posted.
-_HISTORIES: Final = text("""
+_HISTORIES: Final = text(f"""
 SELECT e.*, e.reverses IS NOT NULL OR r.id IS NOT NULL AS undone, p.share_micros, p.cost_micros AS position_cost,
        p.realized_pnl_micros, p.episodes_closed, p.episodes_won, p.episode_result_micros, p.base_before,
        p.base_share_micros, p.base_cost_micros, p.base_realized_pnl_micros, p.base_episodes_closed,
        p.base_episodes_won, p.base_episode_result_micros
-FROM ledger_entry e
+FROM ({ENTRIES}) e
 LEFT JOIN position p ON p.portfolio_id = e.portfolio_id AND p.asset_id = e.asset_id
 LEFT JOIN (SELECT id, reverses FROM ledger_entry WHERE reverses IS NOT NULL) r ON r.reverses = e.id
 CROSS JOIN LATERAL (SELECT
@@ -40,7 +41,7 @@ CROSS JOIN LATERAL (SELECT
   CASE e.scope WHEN 'SHADOW_USER' THEN coalesce(e.log_index, -1) END AS log_index) o
 WHERE e.asset_id IS NOT NULL
 ORDER BY e.portfolio_id, e.asset_id, o.at, o.tx COLLATE "C" NULLS LAST, o.log_index, e.seq
-""")
+""")  # noqa: S608
 _VALUED: Final = text("""
 SELECT s.portfolio_id, s.at, s.cash_micros, s.exposure_micros, s.unrealized_pnl_micros, o.share_micros, o.cost_micros,
        m.price_micros AS mark_micros, m.at AS marked_at

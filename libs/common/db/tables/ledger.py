@@ -79,6 +79,16 @@ class LedgerEntry(SQLModel, table=True):
     reverses: UUID | None = None
 
 
+class EntryPlace(SQLModel, table=True):
+    """Where in its transaction a fill stands that was posted before its log told: entries themselves never change."""
+
+    __tablename__ = "entry_place"
+
+    ref_id: str = Field(primary_key=True, max_length=140)
+    log_index: int
+    placed_at: datetime = instant()
+
+
 class Position(SQLModel, table=True):
     """Projection of one portfolio's entries in one asset; a short has negative shares and cost = -proceeds.
 
@@ -106,7 +116,6 @@ class Position(SQLModel, table=True):
     flags: list[str] = Field(default_factory=list, sa_type=ARRAY(Text))
     folded_event_time: datetime | None = instant(default=None, nullable=True)
     folded_tx_hash: str | None = Field(default=None, max_length=66)
-    folded_log_index: int | None = None
     base_before: datetime | None = instant(default=None, nullable=True)
     base_share_micros: int | None = micros(default=None, nullable=True)
     base_cost_micros: int | None = micros(default=None, nullable=True)
