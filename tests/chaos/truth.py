@@ -125,9 +125,9 @@ def _claims(
 ) -> Iterator[str]:
     """Compare claims of contact with what was seen when: neither too much is claimed, nor too little."""
     seen = account.seen
-    # Contact with the chain ends before the first log that was fetched; a killed process can no longer say so.
-    exact = source == CHAIN and not account.restarts
-    told = CALL_SECONDS if source == API else 1 if exact else SAVED_SECONDS
+    # Contact with the chain ends before the first log that was fetched; what a killed process saw after its last word
+    # it can no longer say.
+    told = CALL_SECONDS if source == API else SAVED_SECONDS if account.restarts else 1
     pushed = (LATE_SECONDS if source == CHAIN else POLLED_SECONDS) * SECOND
     late = [row["event_time"] for row in rows if seen[row["id"]].get(source, 0) > row["event_time"] + pushed]
     for row in rows:
@@ -135,7 +135,7 @@ def _claims(
         if at is None:
             continue
         about = f"{source} of {row['tx_hash'][:10]} at {account.seconds(happened)} s, seen at {account.seconds(at)} s"
-        around = [gap for gap in gaps if gap.span.holds(happened, before=0 if exact else MINED_SECONDS)]
+        around = [gap for gap in gaps if gap.span.holds(happened, before=0 if source == CHAIN else MINED_SECONDS)]
         if not around and at - happened > soon * SECOND:
             yield f"contact is claimed, {about}"
         healed = [gap.healed_at for gap in around if gap.healed_at is not None]

@@ -263,6 +263,53 @@ async def test_a_killed_process_leaves_the_truth_and_the_next_life_heals_it(data
     assert (gap.status, gap.healed_by, gap.late) == (GapStatus.HEALED, Way.GETLOGS, timedelta(seconds=33))
 
 
+async def test_what_a_killed_process_claimed_ends_before_the_first_log_that_only_its_heirs_brought(
+    database: Database,
+) -> None:
+    world = await World.begin(database)
+    first, other = world.chain(), world.chain("ingest-1")
+    for chain in (first, other):
+        await chain.opened()
+    for second in range(43):
+        world.second = second
+        await first.stands()
+        if second < 21:
+            await other.stands()
+    # Pushed; pushed after the last word; seen by a replica; before the follow: all of them were seen in time.
+    await world.events.record([world.log(1, 30, 32), world.log(2, 39, 42), world.log(3, 38, 42)])
+    world.second = 60
+    heir = world.chain()
+    await heir.opened()
+    # Under way at the kill, and fetched; of the other replica it proves nothing.
+    await world.events.record([world.log(4, 37, 61), world.log(5, 35, 61, booked=False), world.log(6, 45, 61)])
+    world.second = 65
+    await heir.stands()
+    # Killed while it fetched: what it brought counts for whoever goes on.
+    world.second = 70
+    last = world.chain()
+    await last.opened()
+    assert [each[:2] for each in gaps(await world.report(71), Source.CHAIN)] == [(40, 60), (65, 70)]
+    await world.events.record([world.log(7, 38, 71), world.log(8, 63, 71), world.log(9, 66, 71)])
+    await last.healed(at(41))
+    assert [each[:2] for each in gaps(await world.report(72), Source.CHAIN)] == [(37, 60), (63, 70)]
+    (there,) = await rows(database, "SELECT through FROM source_contact WHERE instance = 'ingest-1'")
+    assert there.through == at(20)
+
+
+async def test_logs_that_a_process_fetches_do_not_end_its_own_contact(database: Database) -> None:
+    world = await World.begin(database)
+    chain = world.chain()
+    await chain.opened()
+    world.second = 20
+    await chain.stands()
+    await chain.lost("rpc: closed by the node")
+    world.second = 30
+    await chain.opened()
+    await world.events.record([world.log(1, 10, 31), world.log(2, 30, 32)])
+    await chain.healed(at(0))
+    assert [each[:2] for each in gaps(await world.report(33), Source.CHAIN)] == [(20, 30)]
+
+
 async def test_contact_is_the_union_of_two_replicas(database: Database) -> None:
     world = await World.begin(database)
     one, two = world.chain("ingest-0"), world.chain("ingest-1")

@@ -16,7 +16,7 @@ from libs.common.domain.kinds import EntryType, EventKind, Side
 from libs.common.domain.money import MICROS
 from services.ingest.core.activity import Fact
 from services.ingest.core.fills import Fill
-from services.ingest.core.positions import JUST_BEFORE, NOTHING, Conversion, Held, Known, Sync, group_of
+from services.ingest.core.positions import NOTHING, Conversion, Held, Known, Sync, group_of
 
 POSITION_KINDS: Final = frozenset({EventKind.SPLIT, EventKind.MERGE, EventKind.REDEEM})
 
@@ -145,51 +145,15 @@ def corrections(event: Happened, counted: Counted) -> list[Sync]:
     for asset in sorted({*counted.told, *counted.adjusted}):
         told, adjusted = counted.told.get(asset), counted.adjusted.get(asset)
         if told is not None and event.event_time <= told.row.as_of:
-            price = told.mark_micros if told.mark_micros is not None else event.price_micros
-            shares = event.moved(asset, told.row.condition_id, told.row.price_micros) if price is not None else 0
-            at = counted.followed_at - JUST_BEFORE
-            made += [_opening(event, asset, told.row, -shares, price, at)] if shares else []
+            mark = told.mark_micros if told.mark_micros is not None else event.price_micros
+            shares = event.moved(asset, told.row.condition_id, told.row.price_micros)
+            if shares and mark is not None:
+                identity = identify("counted", EntryType.OPENING, event.event_id, asset)
+                made.append(Sync.opening(identity, event, told.row, -shares, mark, counted.followed_at))
         elif adjusted is not None and event.event_time <= adjusted.as_of:
             shares = event.moved(asset, adjusted.condition_id, None)
-            made += [_adjustment(event, asset, adjusted, -shares)] if shares else []
+            if shares:
+                identity = identify("counted", EntryType.ADJUSTMENT, event.event_id, asset)
+                token = (adjusted.condition_id, asset)
+                made.append(Sync.adjustment(identity, event, adjusted, token, -shares, adjusted.as_of))
     return made
-
-
-def _opening(event: Happened, asset: str, row: Held, shares: int, price: int | None, at: datetime) -> Sync:
-    identity = identify("counted", EntryType.OPENING, event.event_id, asset)
-    return Sync(
-        id=identity,
-        kind=EntryType.OPENING,
-        user_id=event.user_id,
-        wallet=event.wallet,
-        condition_id=row.condition_id,
-        asset_id=asset,
-        share_delta_micros=shares,
-        cash_delta_micros=0,
-        price_micros=price,
-        event_id=None,
-        ref_id=str(identity),
-        tx_hash=None,
-        as_of=row.as_of,
-        event_time=at,
-    )
-
-
-def _adjustment(event: Happened, asset: str, adjusted: Adjusted, shares: int) -> Sync:
-    identity = identify("counted", EntryType.ADJUSTMENT, event.event_id, asset)
-    return Sync(
-        id=identity,
-        kind=EntryType.ADJUSTMENT,
-        user_id=event.user_id,
-        wallet=event.wallet,
-        condition_id=adjusted.condition_id,
-        asset_id=asset,
-        share_delta_micros=shares,
-        cash_delta_micros=0,
-        price_micros=None,
-        event_id=adjusted.event_id,
-        ref_id=str(identity),
-        tx_hash=adjusted.tx_hash,
-        as_of=adjusted.as_of,
-        event_time=adjusted.event_time,
-    )

@@ -8,7 +8,7 @@ row, nothing is taken away from a condition that is over, and no price is invent
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol, Self
 from uuid import UUID
 
 from libs.common.domain.identity import identify
@@ -85,7 +85,35 @@ class Conversion:
     event_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
+class Holder(Protocol):
+    """Whose shares a sync is of: an owner, or an event of a wallet."""
+
+    @property
+    def user_id(self) -> UUID:
+        """Return the followed user."""
+
+    @property
+    def wallet(self) -> str:
+        """Return the wallet."""
+
+
+class Converted(Protocol):
+    """The event that a re-sync follows: a conversion, or what is kept of one."""
+
+    @property
+    def event_id(self) -> UUID:
+        """Return the activity event."""
+
+    @property
+    def event_time(self) -> datetime:
+        """Return when it was."""
+
+    @property
+    def tx_hash(self) -> str:
+        """Return its transaction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sync:
     """A row of `position_sync`; `ref_id` is the ref of its entry."""
 
@@ -96,13 +124,62 @@ class Sync:
     condition_id: str
     asset_id: str
     share_delta_micros: int
-    cash_delta_micros: int
-    price_micros: int | None
-    event_id: UUID | None
+    cash_delta_micros: int = 0
+    price_micros: int | None = None
+    event_id: UUID | None = None
     ref_id: str
-    tx_hash: str | None
+    tx_hash: str | None = None
     as_of: datetime
     event_time: datetime
+
+    @classmethod
+    def opening(
+        cls, identity: UUID, whose: Holder, row: Held, shares: int, mark: int, followed_at: datetime, ref: str = ""
+    ) -> Self:
+        """Return shares of a row's token that were there before the follow, at their mark then."""
+        return cls(
+            id=identity,
+            kind=EntryType.OPENING,
+            user_id=whose.user_id,
+            wallet=whose.wallet,
+            condition_id=row.condition_id,
+            asset_id=row.asset_id,
+            share_delta_micros=shares,
+            price_micros=mark,
+            ref_id=ref or str(identity),
+            as_of=row.as_of,
+            event_time=followed_at - JUST_BEFORE,
+        )
+
+    @classmethod
+    def adjustment(
+        cls,
+        identity: UUID,
+        whose: Holder,
+        event: Converted,
+        token: tuple[str, str],
+        shares: int,
+        as_of: datetime,
+        *,
+        cash: int = 0,
+        ref: str = "",
+    ) -> Self:
+        """Return what a conversion changed of a token (condition, asset) by the row of `as_of`."""
+        return cls(
+            id=identity,
+            kind=EntryType.ADJUSTMENT,
+            user_id=whose.user_id,
+            wallet=whose.wallet,
+            condition_id=token[0],
+            asset_id=token[1],
+            share_delta_micros=shares,
+            cash_delta_micros=cash,
+            event_id=event.event_id,
+            ref_id=ref or str(identity),
+            tx_hash=event.tx_hash,
+            as_of=as_of,
+            event_time=event.event_time,
+        )
 
 
 def unexplained(row: Held, known: Known) -> int:
@@ -136,24 +213,8 @@ def openings(
             unclear.append(asset)
             continue
         identity = identify("opening", owner.user_id, owner.wallet, asset, owner.followed_at.isoformat())
-        made.append(
-            Sync(
-                id=identity,
-                kind=EntryType.OPENING,
-                user_id=owner.user_id,
-                wallet=owner.wallet,
-                condition_id=row.condition_id,
-                asset_id=asset,
-                share_delta_micros=delta,
-                cash_delta_micros=0,
-                price_micros=price,
-                event_id=None,
-                ref_id=f"{owner.user_id}:{asset}" if owner.first else str(identity),
-                tx_hash=None,
-                as_of=row.as_of,
-                event_time=owner.followed_at - JUST_BEFORE,
-            )
-        )
+        ref = f"{owner.user_id}:{asset}" if owner.first else ""
+        made.append(Sync.opening(identity, owner, row, delta, price, owner.followed_at, ref))
     return made, unclear
 
 
@@ -199,21 +260,15 @@ def adjustments(
         return []
     conditions = {asset: row.condition_id for asset, row in held.items()}
     return [
-        Sync(
-            id=identify("adjustment", conversion.event_id, asset),
-            kind=EntryType.ADJUSTMENT,
-            user_id=owner.user_id,
-            wallet=owner.wallet,
-            condition_id=conditions.get(asset, conversion.condition_id),
-            asset_id=asset,
-            share_delta_micros=deltas.get(asset, 0),
-            cash_delta_micros=conversion.usdc_micros if asset == bearer and not counted else 0,
-            price_micros=None,
-            event_id=conversion.event_id,
-            ref_id=str(conversion.event_id),
-            tx_hash=conversion.tx_hash,
-            as_of=held[asset].as_of if asset in held else conversion.event_time,
-            event_time=conversion.event_time,
+        Sync.adjustment(
+            identify("adjustment", conversion.event_id, asset),
+            owner,
+            conversion,
+            (conditions.get(asset, conversion.condition_id), asset),
+            deltas.get(asset, 0),
+            held[asset].as_of if asset in held else conversion.event_time,
+            cash=conversion.usdc_micros if asset == bearer and not counted else 0,
+            ref=str(conversion.event_id),
         )
         for asset in (deltas or {bearer: 0})
     ]

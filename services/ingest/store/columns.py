@@ -89,11 +89,11 @@ FACT: Final[Mapping[str, Callable[[Fact], Any]]] = {
 }
 """A new event that is no fill."""
 SIGHT: Final[Mapping[str, Callable[[FillSight], Any]]] = {
-    "ids": lambda sight: sight.event_id,
-    "sources": lambda sight: sight.source.value,
-    "seen_ats": lambda sight: sight.seen_at,
-    "shares": lambda sight: sight.share_micros,
-    "amounts": lambda sight: sight.cash_micros,
+    "sight_ids": lambda sight: sight.event_id,
+    "sight_sources": lambda sight: sight.source.value,
+    "sight_times": lambda sight: sight.seen_at,
+    "sight_shares": lambda sight: sight.share_micros,
+    "sight_amounts": lambda sight: sight.cash_micros,
     "payloads": lambda sight: packed(sight.wire),
 }
 """One source's first sight of an event."""

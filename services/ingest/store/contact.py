@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import case, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.common.db.engine import transaction
@@ -16,11 +16,33 @@ from services.ingest.core.contact import Poll, continues
 
 NO_WORD: Final = "ended without a word"
 REASON_LENGTH_MAX: Final = 200
+HEIRS_SPAN: Final = timedelta(minutes=10)
+"""So long before what is fetched lies what a process may have claimed whose heir was killed while it fetched."""
 
 _CONTACT: Final = SourceContact.__table__  # type: ignore[attr-defined]
 _LIVE: Final = _CONTACT.c.way == Way.LIVE.value
 _API: Final = _CONTACT.c.source == Source.DATA_API.value
 _CHAIN: Final = (_CONTACT.c.source == Source.CHAIN.value, _CONTACT.c.wallet.is_(None), _LIVE)
+
+# A process cannot take back its last word when it dies: the first log that only its heirs brought says how far it was
+# true. What was fetched and what was pushed late to the heir are the same here, neither had been seen before.
+_BELIE: Final = text("""
+UPDATE source_contact c SET through = missed.at
+FROM (
+  SELECT r.id, min(e.event_time) AS at
+  FROM source_contact r
+  JOIN LATERAL (
+    SELECT min(n.since) AS since FROM source_contact n
+    WHERE n.source = 'CHAIN' AND n.wallet IS NULL AND n.way = 'LIVE' AND n.instance = r.instance AND n.id > r.id
+  ) heir ON true
+  JOIN event_sighting s ON s.source = 'CHAIN' AND s.payload IS NOT NULL AND s.seen_at >= heir.since
+  JOIN trade_event e ON e.id = s.event_id AND e.booked AND e.event_time >= r.since AND e.event_time < r.through
+  WHERE r.source = 'CHAIN' AND r.wallet IS NULL AND r.way = 'LIVE' AND r.instance = :instance
+    AND r.id < :first AND r.through > :recent
+  GROUP BY r.id
+) missed
+WHERE c.id = missed.id
+""")
 
 
 @dataclass(slots=True)
@@ -40,6 +62,8 @@ class ContactStore:
     def __init__(self, engine: AsyncEngine, instance: str) -> None:
         self._engine = engine
         self._instance = instance
+        self._first: int | None = None
+        """Our first contact with the chain: those before it in our name are of processes that are gone."""
 
     async def polled(self, wallet: str, poll: Poll) -> None:
         """Note a complete poll: contact goes on, or begins anew behind a gap that the poll looked back into."""
@@ -99,7 +123,10 @@ class ContactStore:
             )
 
     async def keep_chain(self, rows: Sequence[ChainRow], looks: Sequence[LookBack]) -> None:
-        """Write contact of this process with the chain, and what it fetched of the past."""
+        """Write contact of this process with the chain, and what it fetched of the past.
+
+        What turns out by that to have been missed ends the contact that a former process of our name claimed for it.
+        """
         opened: list[tuple[ChainRow, int]] = []
         async with transaction(self._engine) as connection:
             for row in rows:
@@ -112,8 +139,12 @@ class ContactStore:
                         .where(_CONTACT.c.id == row.id)
                         .values(patience_seconds=_seconds(row.patience), **values)
                     )
+            first = self._first or next((written for _, written in opened), None)
             for look in looks:
                 await self._look_back(connection, Source.CHAIN, None, look)
+                claims = {"instance": self._instance, "first": first, "recent": look.span.start - HEIRS_SPAN}
+                await connection.execute(_BELIE, claims)
+        self._first = first
         for row, written in opened:
             row.id = written
 

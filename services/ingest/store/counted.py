@@ -4,7 +4,7 @@ Everything here happens in the caller's transaction and in the wallet's turn: a 
 events hold it together. So an event is either among what a sync knew, or finds the rows that count it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -27,14 +27,6 @@ from services.ingest.core.readings import (
 SERVICE: Final = "ingest"
 
 _TURN: Final = text("SELECT pg_advisory_xact_lock(:number)")
-_TURNS: Final = text(
-    "SELECT pg_advisory_xact_lock_shared(key) FROM unnest(CAST(:numbers AS bigint[])) WITH ORDINALITY AS u (key, n) "
-    "ORDER BY n"
-)
-_COUNTED: Final = text("""
-SELECT substr(key, length('counted:') + 1) AS wallet, value FROM system_checkpoint
-WHERE service = 'ingest' AND key = ANY(CAST(:keys AS text[])) AND (value ->> 'latest')::timestamptz >= :earliest
-""")
 _FORGET: Final = text("DELETE FROM system_checkpoint WHERE service = 'ingest' AND key = :key")
 
 
@@ -77,19 +69,18 @@ async def count(
         await save_checkpoint(connection, SERVICE, _counted_key(owner.wallet), counted_document(counted))
 
 
-async def corrections_of(connection: AsyncConnection, fills: Sequence[Fill], facts: Sequence[Fact]) -> list[Sync]:
-    """Return the corrections of what new events, written in this transaction, are counted by already."""
-    events = happened(fills, facts)
-    if not events:
-        return []
-    wallets = sorted({event.wallet for event in events})
-    await connection.execute(_TURNS, {"numbers": sorted(_number(wallet) for wallet in wallets)})
-    parameters: dict[str, Any] = {
-        "keys": [_counted_key(wallet) for wallet in wallets],
-        "earliest": min(event.event_time for event in events),
-    }
-    found = {row.wallet: counted_from(row.value) for row in await connection.execute(_COUNTED, parameters)}
-    return [sync for event in events if event.wallet in found for sync in corrections(event, found[event.wallet])]
+def shared_turns(wallets: Iterable[str]) -> list[int]:
+    """Return the locks of these wallets' turns, in order; recorders of what they did hold them, shared, to the end."""
+    return sorted({_number(wallet) for wallet in wallets})
+
+
+def corrections_of(
+    fills: Sequence[Fill], facts: Sequence[Fact], documents: Mapping[str, Mapping[str, Any]]
+) -> list[Sync]:
+    """Return the corrections of what new events are counted by already: `documents` of their wallets, read in turn."""
+    counted = {wallet: counted_from(document) for wallet, document in documents.items()}
+    news = [event for event in happened(fills, facts) if event.wallet in counted]
+    return [sync for event in news for sync in corrections(event, counted[event.wallet])]
 
 
 def _number(wallet: str) -> int:

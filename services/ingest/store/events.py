@@ -21,7 +21,7 @@ from services.ingest.core.sightings import FactKey, FactSighting, FillKey, LogSi
 from services.ingest.reading import Follow
 from services.ingest.store import statements
 from services.ingest.store.columns import CHANGED, CREATED, FACT, SIGHT, columns
-from services.ingest.store.counted import SERVICE, corrections_of
+from services.ingest.store.counted import SERVICE, corrections_of, shared_turns
 from services.ingest.store.positions import insert_syncs
 
 
@@ -75,20 +75,24 @@ class IngestStore:
         """
         fill_txs = {log.key.tx_hash for log in logs} | {row.key.tx_hash for row in rows}
         fact_txs = {fact.key.tx_hash for fact in facts}
+        alone = sorted(_lock_number(tx_hash) for tx_hash in fill_txs | fact_txs)
+        wallets = {each.key.wallet for part in (logs, rows, facts) for each in part}
+        together = shared_turns(wallets)
         recorded = Recorded()
+        counted: dict[str, dict[str, Any]] = {}
         async with transaction(self._engine) as connection:
-            locks = sorted(_lock_number(tx_hash) for tx_hash in fill_txs | fact_txs)
-            await connection.execute(statements.LOCK, {"keys": locks})
+            locks = {"keys": alone + together, "shared": [False] * len(alone) + [True] * len(together)}
+            await connection.execute(statements.LOCK, locks)
             if fill_txs:
                 changes = match_fills(await self._known_fills(connection, fill_txs), logs, rows, recorded.waiting)
-                await self._write_fills(connection, changes)
+                counted |= await self._write_fills(connection, changes)
                 _take_over(recorded, changes, seen_by_api=bool(rows))
             if fact_txs:
                 new, old = match_facts(await self._known_facts(connection, fact_txs), facts)
-                await self._write_facts(connection, new)
+                counted |= await self._write_facts(connection, new)
                 recorded.facts, recorded.known_facts = new, old
                 recorded.sightings[Source.DATA_API] += len(new)
-            recorded.corrected = await corrections_of(connection, recorded.created, recorded.facts)
+            recorded.corrected = corrections_of(recorded.created, recorded.facts, counted)
             await insert_syncs(connection, recorded.corrected, datetime.now(UTC))
         return recorded
 
@@ -104,24 +108,30 @@ class IngestStore:
             known[FactKey(*row[:-1])].append(row.detect_time)
         return known
 
-    async def _write_fills(self, connection: AsyncConnection, changes: FillChanges) -> None:
+    async def _write_fills(self, connection: AsyncConnection, changes: FillChanges) -> dict[str, dict[str, Any]]:
+        """Write what changed; returns what openings count of the wallets of new fills, where it may count those."""
         # What gives up its log index first: a log paired again, or mined again, may take that of another fill.
         if changes.released:
             await connection.execute(statements.RELEASE_INDEXES, {"ids": list(changes.released)})
         if changes.changed:
             await connection.execute(statements.CHANGE_FILLS, columns(changes.changed.values(), CHANGED))
-        if changes.created:
-            written = set(await connection.scalars(statements.INSERT_FILLS, columns(changes.created, CREATED)))
-            lost = [fill.id for fill in changes.created if fill.id not in written]
-            if lost:
-                raise Rejected(f"expected new fills under their lock, found {lost} recorded")
         for moved in changes.moved:
             await connection.execute(statements.MOVE_SIGHT, moved._asdict())
-        await self._write_sights(connection, changes.sights)
+        sights = columns(changes.sights, SIGHT)
+        if not changes.created:
+            if changes.sights:
+                await connection.execute(statements.INSERT_SIGHTS, sights)
+            return {}
+        news = columns(changes.created, CREATED)
+        written = (await connection.execute(statements.INSERT_FILLS, news | sights)).all()
+        lost = {fill.id for fill in changes.created} - {row.id for row in written}
+        if lost:
+            raise Rejected(f"expected new fills under their lock, found {sorted(map(str, lost))} recorded")
+        return _counted(written)
 
-    async def _write_facts(self, connection: AsyncConnection, new: Sequence[Fact]) -> None:
-        if new:
-            await connection.execute(statements.INSERT_FACTS, columns(new, FACT))
+    async def _write_facts(self, connection: AsyncConnection, new: Sequence[Fact]) -> dict[str, dict[str, Any]]:
+        if not new:
+            return {}
         sights = (
             FillSight(
                 fact.id,
@@ -133,11 +143,8 @@ class IngestStore:
             )
             for fact in new
         )
-        await self._write_sights(connection, list(sights))
-
-    async def _write_sights(self, connection: AsyncConnection, sights: Sequence[FillSight]) -> None:
-        if sights:
-            await connection.execute(statements.INSERT_SIGHTS, columns(sights, SIGHT))
+        written = await connection.execute(statements.INSERT_FACTS, columns(new, FACT) | columns(sights, SIGHT))
+        return _counted(written.all())
 
     async def drop_payloads(self, before: datetime, limit: int) -> int:
         """Forget the raw objects of at most `limit` sightings older than `before`, oldest first; return how many."""
@@ -174,6 +181,10 @@ def _take_over(recorded: Recorded, changes: FillChanges, *, seen_by_api: bool) -
     if seen_by_api:
         seen = (*changes.created, *changes.confirmed)
         recorded.unlogged = [fill for fill in seen if fill.log_index is None and fill.stands]
+
+
+def _counted(written: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    return {row.wallet: row.counted for row in written if row.counted is not None}
 
 
 def _lock_number(tx_hash: str) -> int:

@@ -25,7 +25,15 @@ def _with_arrays(sql: str, **types: TypeEngine[Any]) -> TextClause:
     return text(sql).bindparams(*(bindparam(name, type_=ARRAY(type_)) for name, type_ in types.items()))
 
 
-LOCK: Final = _with_arrays("SELECT pg_advisory_xact_lock(key) FROM unnest(:keys) AS key", keys=_BIG)
+LOCK: Final = _with_arrays(
+    """
+    SELECT CASE WHEN shared THEN pg_advisory_xact_lock_shared(key) ELSE pg_advisory_xact_lock(key) END
+    FROM unnest(:keys, :shared) WITH ORDINALITY AS l (key, shared, place) ORDER BY place
+    """,
+    keys=_BIG,
+    shared=Boolean(),
+)
+"""Take locks in the order given. Statements that follow see what their last holders committed; this one does not."""
 
 _TXS: Final = any_(bindparam("txs", type_=ARRAY(Text)))
 
@@ -47,9 +55,41 @@ FOLLOWS: Final = select(_WALLET.c.wallet, _WALLET.c.user_id, _WALLET.c.followed_
     _WALLET.c.unfollowed_at.is_(None)
 )
 
-INSERT_FILLS: Final = _with_arrays(
+_SIGHTS: Final[dict[str, TypeEngine[Any]]] = {
+    "sight_ids": _UUID,
+    "sight_sources": _TEXT,
+    "sight_times": _TIME,
+    "sight_shares": _BIG,
+    "sight_amounts": _BIG,
+    "payloads": LargeBinary(),
+}
+_SIGHTS_IN: Final = """
+    INSERT INTO event_sighting (event_id, source, seen_at, share_micros, usdc_micros, payload)
+    SELECT event_id, source, seen_at, share_micros, usdc_micros, payload
+    FROM unnest(:sight_ids, :sight_sources, :sight_times, :sight_shares, :sight_amounts, :payloads)
+      AS s (event_id, source, seen_at, share_micros, usdc_micros, payload)
+    ON CONFLICT DO NOTHING
     """
-    INSERT INTO trade_event (id, user_id, wallet, asset_id, side, share_micros, price_micros, usdc_notional_micros,
+_COUNTED_OUT: Final = """
+    RETURNING id, wallet, (
+      SELECT value FROM system_checkpoint WHERE service = 'ingest' AND key = 'counted:' || t.wallet
+        AND (value ->> 'latest')::timestamptz >= t.event_time) AS counted
+    """
+
+INSERT_SIGHTS: Final = _with_arrays(_SIGHTS_IN, **_SIGHTS)
+
+
+def _news(insert: str, **types: TypeEngine[Any]) -> TextClause:
+    """Return an insert of new events that writes their sights, too, and tells what openings count of their wallets.
+
+    `counted` is NULL where that is all older than the event. With one statement for it a log is announced sooner.
+    """
+    return _with_arrays(f"WITH seen AS ({_SIGHTS_IN}) {insert} {_COUNTED_OUT}", **_SIGHTS, **types)
+
+
+INSERT_FILLS: Final = _news(
+    """
+    INSERT INTO trade_event AS t (id, user_id, wallet, asset_id, side, share_micros, price_micros, usdc_notional_micros,
       fee_micros, tx_hash, ordinal, incarnation, role, log_index, block_number, block_hash, event_time, detect_time,
       first_source, status, booked, mismatch)
     SELECT id, user_id, wallet, asset_id, side, share_micros, price_micros, usdc_notional_micros,
@@ -61,7 +101,7 @@ INSERT_FILLS: Final = _with_arrays(
       AS f (id, user_id, wallet, asset_id, side, share_micros, price_micros, usdc_notional_micros, fee_micros, tx_hash,
       ordinal, incarnation, role, log_index, block_number, block_hash, event_time, detect_time, first_source, status,
       booked, mismatch)
-    ON CONFLICT DO NOTHING RETURNING id
+    ON CONFLICT DO NOTHING
     """,
     ids=_UUID,
     users=_UUID,
@@ -113,9 +153,9 @@ CHANGE_FILLS: Final = _with_arrays(
     mismatches=_TEXT,
 )
 
-INSERT_FACTS: Final = _with_arrays(
+INSERT_FACTS: Final = _news(
     """
-    INSERT INTO activity_event (id, user_id, wallet, type, kind, condition_id, asset_id, side, share_micros,
+    INSERT INTO activity_event AS t (id, user_id, wallet, type, kind, condition_id, asset_id, side, share_micros,
       usdc_micros, tx_hash, ordinal, event_time, detect_time, status, booked)
     SELECT id, user_id, wallet, type, kind, condition_id, asset_id, side, share_micros,
       usdc_micros, tx_hash, ordinal, event_time, detect_time, 'CANONICAL', booked
@@ -149,22 +189,6 @@ DROP_PAYLOADS: Final = text(
       SELECT event_id, source FROM event_sighting WHERE payload IS NOT NULL AND seen_at < :before
       ORDER BY seen_at LIMIT :limit FOR UPDATE SKIP LOCKED)
     """
-)
-
-INSERT_SIGHTS: Final = _with_arrays(
-    """
-    INSERT INTO event_sighting (event_id, source, seen_at, share_micros, usdc_micros, payload)
-    SELECT event_id, source, seen_at, share_micros, usdc_micros, payload
-    FROM unnest(:ids, :sources, :seen_ats, :shares, :amounts, :payloads)
-      AS s (event_id, source, seen_at, share_micros, usdc_micros, payload)
-    ON CONFLICT DO NOTHING
-    """,
-    ids=_UUID,
-    sources=_TEXT,
-    seen_ats=_TIME,
-    shares=_BIG,
-    amounts=_BIG,
-    payloads=LargeBinary(),
 )
 
 MOVE_SIGHT: Final = text(
