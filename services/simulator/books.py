@@ -129,13 +129,13 @@ class BookDesk:
         async with asyncio.TaskGroup() as calls:
             while True:
                 self._wake.clear()
+                if asked := self.next_call():
+                    calls.create_task(self.call(asked))
                 try:
                     await self.tend()
                 except Exception as error:  # noqa: BLE001  groups wait for their books; the desk must not fall
                     _log.warning("books_wait", error=f"{type(error).__name__}: {error}"[:300])
                     await asyncio.sleep(OUTAGE_SECONDS)
-                if asked := self.next_call():
-                    calls.create_task(self.call(asked))
                 try:
                     async with asyncio.timeout(self._pause()):
                         await self._wake.wait()
