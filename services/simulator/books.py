@@ -27,7 +27,8 @@ BOOKS_PER_CALL: Final = 250
 CALL_SECONDS: Final = 0.06
 """Time between two calls in the long run, which leaves a part of the exchange's budget to marks and polls."""
 CALLS_SAVED_UP: Final = 10
-"""Calls that may follow sooner after a calm spell."""
+"""Calls that may follow sooner after a calm spell. The fewer are left, the longer the first group of a call waits for
+others to share it: up to CALL_SECONDS, so that no group waits much longer than the budget makes all wait."""
 CALL_SECONDS_MIN: Final = 0.03
 """Groups that fall due within this time of a call share the next one."""
 LOOK_SECONDS: Final = 0.25
@@ -128,13 +129,13 @@ class BookDesk:
         async with asyncio.TaskGroup() as calls:
             while True:
                 self._wake.clear()
+                if asked := self.next_call():
+                    calls.create_task(self.call(asked))
                 try:
                     await self.tend()
                 except Exception as error:  # noqa: BLE001  groups wait for their books; the desk must not fall
                     _log.warning("books_wait", error=f"{type(error).__name__}: {error}"[:300])
                     await asyncio.sleep(OUTAGE_SECONDS)
-                if asked := self.next_call():
-                    calls.create_task(self.call(asked))
                 try:
                     async with asyncio.timeout(self._pause()):
                         await self._wake.wait()
@@ -151,13 +152,12 @@ class BookDesk:
     def next_call(self) -> list[Wish]:
         """Return the wishes to ask for in one call now, if a call may be made now; the caller must make it."""
         now = self._clock()
-        if now < self._call_at():
-            return []
         ready = [wish for wish in self._wishes.values() if wish.is_ours and wish.ask_at <= now]
+        if not ready or now < self._call_at(min(wish.ask_at for wish in ready)):
+            return []
         assets = set(list(dict.fromkeys(wish.group.asset_id for wish in ready))[:BOOKS_PER_CALL])
         asked = [wish for wish in ready if wish.group.asset_id in assets]
-        if asked:
-            self._last_call, self._paid_until = now, max(self._paid_until, now) + CALL_SECONDS
+        self._last_call, self._paid_until = now, max(self._paid_until, now) + CALL_SECONDS
         for wish in asked:
             wish.ask_at = math.inf
         return asked
@@ -236,16 +236,21 @@ class BookDesk:
         if done:
             self._settled(done)
 
-    def _call_at(self) -> float:
-        """Return when a call may be made: CALL_SECONDS after the last one, or sooner while calls are saved up."""
-        return max(self._last_call + CALL_SECONDS_MIN, self._paid_until - CALLS_SAVED_UP * CALL_SECONDS)
+    def _call_at(self, first: float) -> float:
+        """Return when to make the call whose first wish may be asked for at `first`.
+
+        Calls are paid for until `_paid_until`; of what is saved up, the part that is spent by then is the part of
+        CALL_SECONDS that the first wish waits: (call_at - first) / CALL_SECONDS = spent / CALLS_SAVED_UP.
+        """
+        gathered = (CALLS_SAVED_UP * first + self._paid_until) / (CALLS_SAVED_UP + 1)
+        allowed = self._paid_until - CALLS_SAVED_UP * CALL_SECONDS
+        return max(first, gathered, allowed, self._last_call + CALL_SECONDS_MIN)
 
     def _pause(self) -> float | None:
         """Return how long until something can be done; None while nothing is wished."""
-        waits = [
-            max(wish.ask_at, self._call_at()) if wish.is_ours else min(wish.claim_at, wish.look_at)
-            for wish in self._wishes.values()
-        ]
+        waits = [min(wish.claim_at, wish.look_at) for wish in self._wishes.values() if not wish.is_ours]
+        first = min((wish.ask_at for wish in self._wishes.values() if wish.is_ours), default=math.inf)
+        waits += [self._call_at(first)] if first < math.inf else []
         waits += [wish.give_up_at for wish in self._wishes.values() if wish.is_ours and wish.was_asked]
         soonest = min(waits, default=math.inf)
         return None if soonest == math.inf else max(0.001, soonest - self._clock())

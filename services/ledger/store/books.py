@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.common.db.engine import transaction
 from libs.common.domain.errors import Rejected, Unavailable
@@ -28,7 +28,7 @@ from services.ledger.store.settling import check_conditions, settlements
 POST_MAX: Final = 500
 """Attempts posted in one transaction: it holds locks that decisions wait for."""
 VALUE_MAX: Final = 10
-"""Portfolios valued in one transaction, for the same reason."""
+"""Portfolios valued in one transaction: postings wait for it, and decisions wait for those."""
 SHORT_SECONDS: Final = 60
 """Two polls: a shadow still short after them was oversold, not merely seen in the wrong order."""
 
@@ -47,6 +47,10 @@ ON CONFLICT DO NOTHING
 RETURNING id
 """)
 _HOLDERS: Final = text("SELECT DISTINCT portfolio_id FROM position WHERE asset_id = ANY(:assets) AND share_micros <> 0")
+_ONE_VALUER: Final = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
+_KEEP: Final = text("SELECT FROM portfolio WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE")
+"""A valuation changes nothing a decision is made by. This lock keeps postings out and lets decisions go on; another
+valuer, who could write what it read earlier, is kept out by _ONE_VALUER."""
 _WITHOUT_MINUTE: Final = text("""
 SELECT p.id FROM portfolio p
 WHERE EXISTS (SELECT FROM position o WHERE o.portfolio_id = p.id AND o.share_micros <> 0)
@@ -76,6 +80,13 @@ class Outcome:
             raise Rejected("; ".join(self.rejected[:5]))
         if self.waiting:
             raise Unavailable("; ".join(self.waiting[:5]))
+
+
+async def lock_to_value(connection: AsyncConnection, portfolios: Collection[UUID]) -> None:
+    """Keep postings and other valuers, but not decisions, from some portfolios until this transaction ends."""
+    keys = sorted(int.from_bytes(each.bytes[:8], "big", signed=True) for each in portfolios)
+    await connection.execute(_ONE_VALUER, {"keys": keys})
+    await connection.execute(_KEEP, {"ids": list(portfolios)})
 
 
 class Books:
@@ -208,9 +219,8 @@ class Books:
         for start in range(0, len(ordered), VALUE_MAX):
             chunk = ordered[start : start + VALUE_MAX]
             async with transaction(self._engine) as connection:
-                session = Session(connection)
-                await session.lock(chunk)
-                await session.snapshot(chunk, self._clock())
+                await lock_to_value(connection, chunk)
+                await Session(connection).snapshot(chunk, self._clock())
                 parameters = {"ids": chunk, "seconds": SHORT_SECONDS, "now": self._clock()}
                 await connection.execute(_FLAG_OVERSOLD, parameters)
         return len(ordered)

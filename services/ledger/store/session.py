@@ -186,7 +186,8 @@ class Session:
             before = sources[asset]
             after = attribute(before, entry.share_delta_micros, entry.source_user_id, rank)
             for user in before.keys() | after.keys():
-                rows[asset, user] = after.get(user, 0)
+                if before.get(user, 0) != after.get(user, 0):
+                    rows[asset, user] = after.get(user, 0)
             sources[asset] = after
         columns = {
             "asset_id": [asset for asset, _ in rows],

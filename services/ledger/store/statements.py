@@ -7,8 +7,9 @@ from sqlalchemy import text
 from libs.common.db import figures
 from libs.common.db.thinning import Series
 
-LOCK_PORTFOLIOS: Final = text("SELECT id FROM portfolio WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
-LOCK_ALL_PORTFOLIOS: Final = text("SELECT id FROM portfolio ORDER BY id FOR NO KEY UPDATE")
+LOCK_PORTFOLIOS: Final = text("SELECT id FROM portfolio WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
+LOCK_ALL_PORTFOLIOS: Final = text("SELECT id FROM portfolio ORDER BY id FOR UPDATE")
+"""Postings wait for decisions (FOR NO KEY UPDATE) and valuations (FOR KEY SHARE); these two do not for each other."""
 
 INSERT_ENTRIES: Final = text("""
 INSERT INTO ledger_entry (

@@ -1,0 +1,127 @@
+"""Who waits for whom at a portfolio: decisions never for valuations, valuations for postings and for each other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from libs.common.db.engine import transaction
+from libs.common.domain.kinds import Scope
+from services.ledger.core.entries import portfolio_id
+from services.ledger.store.books import lock_to_value
+from services.ledger.store.session import Session
+from services.simulator.store.driver import driver_transaction
+from services.simulator.store.session import DecisionSession
+from tests.integration.test_ledger import BANKROLL, HERON, LEGS, OTTER, World
+from tests.support.databases import Database
+
+pytestmark = pytest.mark.integration
+
+GLOBAL = portfolio_id(Scope.EXEC_GLOBAL, None)
+WAITS = """
+SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE NOT l.granted AND a.datname = current_database()
+"""
+
+
+@pytest.fixture
+async def world(database: Database) -> World:
+    """A world in which EXEC_GLOBAL holds something."""
+    world = World(database)
+    await world.follow()
+    await world.market()
+    await world.execute(Scope.EXEC_GLOBAL, await world.attempt(Scope.EXEC_GLOBAL, 2_000_000, 1_000_000))
+    return world
+
+
+@asynccontextmanager
+async def ledger(world: World) -> AsyncIterator[AsyncConnection]:
+    async with transaction(world.database.engine("ledger")) as connection:
+        yield connection
+
+
+async def wait_for_a_lock(world: World) -> None:
+    """Return once some session waits for a lock."""
+    async with asyncio.timeout(20):
+        while not await world.rows(WAITS):  # noqa: ASYNC110  what is awaited is the server's
+            await asyncio.sleep(0.01)
+
+
+async def equity(world: World) -> int:
+    found: int = (await world.snapshots(Scope.EXEC_GLOBAL, None))[-1].equity_micros
+    return found
+
+
+async def test_a_decision_and_a_valuation_of_one_portfolio_do_not_wait_for_each_other(world: World) -> None:
+    await world.mark(LEGS[0], 700_000, second=1)
+    simulator = world.database.engine("simulator")
+    async with asyncio.timeout(20):
+        async with driver_transaction(simulator) as connection:
+            assert GLOBAL in await DecisionSession(connection, Scope.EXEC_GLOBAL, "simulator-global").lock([GLOBAL])
+            assert await world.books.revalue([LEGS[0]]) == 1
+            assert await equity(world) == BANKROLL - 1_000_000 + 1_400_000
+        async with ledger(world) as valuing:
+            await lock_to_value(valuing, [GLOBAL])
+            async with driver_transaction(simulator) as connection:
+                assert GLOBAL in await DecisionSession(connection, Scope.EXEC_GLOBAL, "simulator-global").lock([GLOBAL])
+                await connection.execute("UPDATE portfolio SET peak_equity_micros = 5 WHERE id = $1", GLOBAL)
+            await Session(valuing).snapshot([GLOBAL], world.minute)
+    assert (await world.portfolio(Scope.EXEC_GLOBAL, None)).peak_equity_micros == 5
+
+
+async def test_a_valuation_waits_for_a_posting_and_counts_it(world: World) -> None:
+    attempt = await world.attempt(Scope.EXEC_GLOBAL, 2_000_000, 1_200_000)
+    await world.mark(LEGS[0], 700_000, second=1)
+    async with ledger(world) as posting:
+        assert await Session(posting).lock([GLOBAL]) == {GLOBAL}
+        valuation = asyncio.create_task(world.books.revalue([LEGS[0]]))
+        await wait_for_a_lock(world)
+        assert not valuation.done()
+    await valuation
+    assert await equity(world) == BANKROLL - 1_000_000 + 1_400_000
+    assert await world.execute(Scope.EXEC_GLOBAL, attempt) > 0
+    assert await equity(world) == BANKROLL - 2_200_000 + 2_800_000
+    assert await world.violations() == []
+
+
+async def test_a_posting_waits_for_a_valuation_so_that_none_is_written_over_by_what_was_read_before(
+    world: World,
+) -> None:
+    attempt = await world.attempt(Scope.EXEC_GLOBAL, 2_000_000, 1_200_000)
+    async with ledger(world) as valuing:
+        await lock_to_value(valuing, [GLOBAL])
+        posting = asyncio.create_task(world.execute(Scope.EXEC_GLOBAL, attempt))
+        await wait_for_a_lock(world)
+        assert not posting.done()
+        await Session(valuing).snapshot([GLOBAL], world.minute)
+    await posting
+    assert (await world.snapshots(Scope.EXEC_GLOBAL, None))[-1].cash_micros == BANKROLL - 2_200_000
+
+
+async def test_of_two_valuations_the_later_one_reads_after_the_earlier_one_wrote(world: World) -> None:
+    async with ledger(world) as valuing:
+        await lock_to_value(valuing, [GLOBAL])
+        other = asyncio.create_task(world.books.revalue([LEGS[0]]))
+        await wait_for_a_lock(world)
+        assert not other.done()
+        await world.mark(LEGS[0], 700_000, second=1)
+        await Session(valuing).snapshot([GLOBAL], world.minute)
+    await other
+    assert await equity(world) == BANKROLL - 1_000_000 + 1_400_000
+
+
+async def test_what_is_bought_for_one_user_rewrites_the_shares_of_no_other(world: World) -> None:
+    async def versions() -> dict[UUID, str]:
+        rows = await world.rows("SELECT source_user_id, CAST(xmin AS text) AS written_by FROM position_source")
+        return {row.source_user_id: row.written_by for row in rows}
+
+    await world.follow(HERON, minutes=1)
+    await world.execute(Scope.EXEC_GLOBAL, await world.attempt(Scope.EXEC_GLOBAL, 3, 2, user_id=HERON))
+    before = await versions()
+    await world.execute(Scope.EXEC_GLOBAL, await world.attempt(Scope.EXEC_GLOBAL, 5, 2, user_id=HERON))
+    after = await versions()
+    assert (after[OTTER] == before[OTTER], after[HERON] == before[HERON]) == (True, False)
+    assert await world.violations() == []
