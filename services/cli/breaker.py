@@ -5,10 +5,11 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.columns import columns
 from services.cli.errors import CommandError
 from services.cli.intents import actor, control_changed, write
 from services.cli.options import DataDirOption, JsonOption
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from libs.common.db.switches import Reset
     from services.simulator.commands import PortfolioBreakers
 
-COLUMNS = ("portfolio", "equity", "breaker", "from", "lost", "limit", "state")
+HEAD = ("PORTFOLIO", "EQUITY", "BREAKER", "FROM", "LOST", "LIMIT", "STATE")
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +74,7 @@ def reset(
 
 
 def _table(found: "Sequence[PortfolioBreakers]") -> Iterator[str]:
-    rows: list[Sequence[str]] = [COLUMNS]
+    rows: list[Sequence[str]] = [HEAD]
     for each in found:
         for place, breaker in enumerate(each.breakers):
             state = "OPEN" if breaker.is_open else "ok"
@@ -82,12 +83,7 @@ def _table(found: "Sequence[PortfolioBreakers]") -> Iterator[str]:
             whose = [each.user or "global", _usdc(each.equity_micros)] if place == 0 else ["", ""]
             rows.append([*whose, breaker.name, _usdc(breaker.start_micros), _percent(breaker.lost_ppm),
                          _percent(breaker.limit_ppm), state])  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    for row in rows:
-        cells: Any = zip(row, widths, range(len(COLUMNS)), strict=True)
-        yield "  ".join(
-            cell.rjust(width) if column in (1, 3, 4, 5) else cell.ljust(width) for cell, width, column in cells
-        ).rstrip()
+    yield from columns(rows, right=(1, 3, 4, 5))
 
 
 def _usdc(micros: int | None) -> str:

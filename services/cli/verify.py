@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.columns import columns
 from services.cli.options import DataDirOption, JsonOption
 
 if TYPE_CHECKING:
     from services.ingest.commands import Compared
 
 EXIT_VIOLATED = 1
-COLUMNS = ("user", "token", "shadow", "exchange", "difference", "verdict")
+HEAD = ("USER", "TOKEN", "SHADOW", "EXCHANGE", "DIFFERENCE", "VERDICT")
 
 
 def register(app: typer.Typer) -> None:
@@ -93,7 +94,7 @@ def _table(compared: "Sequence[Compared]") -> Iterator[str]:
     """Yield lines of a table, amounts in shares; nothing where there is nothing to show."""
     if not compared:
         return
-    rows = [COLUMNS] + [
+    rows = [HEAD] + [
         (
             each.user_label,
             each.asset_id,
@@ -104,13 +105,7 @@ def _table(compared: "Sequence[Compared]") -> Iterator[str]:
         )
         for each in compared
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if 2 <= column <= 4 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
+    yield from columns(rows, right=(2, 3, 4))
 
 
 def _shares(micros: int) -> str:
