@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_all(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Show each portfolio's breakers as its next decision would find them, at the latest marks."""
+    """Show every breaker as the next decision would find it. Portfolio by portfolio, at the latest marks."""
     from services.cli.stack import session
     from services.simulator import commands
 
@@ -52,7 +52,7 @@ def reset(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Reset the drawdown breaker of one portfolio: its peak becomes its equity. Daily and weekly ones end by time."""
+    """Reset the drawdown breaker of one portfolio. Its peak becomes its equity; daily and weekly ones end by time."""
     from libs.common.db.settings import find_user
     from libs.common.db.switches import reset_drawdown, reset_key
     from libs.common.domain.kinds import Scope
@@ -87,14 +87,10 @@ def _table(found: "Sequence[PortfolioBreakers]") -> Iterator[str]:
 
 
 def _usdc(micros: int | None) -> str:
-    return "-" if micros is None else _decimal(micros, 1_000_000)
+    from libs.common.domain.wording import fixed_usdc
+
+    return "-" if micros is None else fixed_usdc(micros, 2)
 
 
 def _percent(ppm: int | None) -> str:
-    return "-" if ppm is None else f"{_decimal(ppm, 10_000)}%"
-
-
-def _decimal(value: int, unit: int) -> str:
-    """Return `value / unit` with two digits, cut off."""
-    whole, part = divmod(abs(value), unit)
-    return f"{'-' if value < 0 else ''}{whole:,}.{part * 100 // unit:02d}"
+    return "-" if ppm is None else f"{_usdc(ppm * 100)}%"  # a per cent is a million micros, too

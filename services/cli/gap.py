@@ -43,7 +43,7 @@ def gap(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say why a copy is behind the wallet it follows: size by cause, drift, spread and depth, fees, openings.
+    """Say why a copy is behind the wallet it follows. Tells size by cause, drift, spread and depth, fees, openings.
 
     gap = our PnL - copy share * their PnL; the parts sum to it. Amounts are in USDC; JSON has whole micros.
     """
@@ -90,7 +90,7 @@ def _row(found: "UserGap") -> tuple[str, ...]:
 
 
 def _usdc(micros: int) -> str:
-    """Return an amount with its sign, to the hundredth of a cent where it is small."""
-    sign = "+" if micros > 0 else "-" if micros < 0 else ""
-    whole, rest = divmod(abs(micros), 1_000_000)
-    return f"{sign}{whole:,}.{rest // 100:04}"
+    """Return an amount with its sign, to the hundredth of a cent."""
+    from libs.common.domain.wording import fixed_usdc
+
+    return f"{'+' if micros > 0 else ''}{fixed_usdc(micros, 4)}"
