@@ -40,7 +40,7 @@ def coverage(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Prove that no fill is missing: seen by which source, how late, and when nobody was looking.
+    """Prove that no fill is missing. Tells which source saw it, how late, and when nobody was looking.
 
     Works with the stack up or down; down, the report ends with the last contact. Times are UTC, lags are the block's
     time to our first sight (median / p95). Exit 0: complete; 1: something is missing, unhealed or mismatched.
