@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable
-from typing import Final, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 import typer
 
@@ -48,6 +48,8 @@ MODULES: Final = {
 """Commands and the modules that register them; only the one that was asked for is imported."""
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+HELP: Final = "Usage: "
+"""How the help begins that typer raises as a problem where no command is given."""
 UsageProblem: Final = cast("type[Exception]", typer.BadParameter.__mro__[2])
 """What typer raises for anything wrong on the command line; it has no public name there."""
 
@@ -78,11 +80,10 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that what is open gets closed
     try:
-        code = application(arguments)(arguments, standalone_mode=False)
+        code = application(arguments)(arguments, prog_name="shadowbook", standalone_mode=False)
         sys.stdout.flush()
     except UsageProblem as problem:
-        command = next((f" {argument}" for argument in arguments if argument in MODULES), "")
-        _complain(f"{_message(problem)} (see `shadowbook{command} --help`)")
+        _show(problem)
         sys.exit(EXIT_USAGE)
     except CommandError as error:
         _complain(str(error))
@@ -98,9 +99,13 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _message(problem: BaseException) -> str:
-    text = problem.format_message() if hasattr(problem, "format_message") else str(problem)
-    return " ".join(str(text).split()) or "a command is missing"
+def _show(problem: Any) -> None:
+    """Say in one line what is wrong and where help is; a command that only groups others is answered with its help."""
+    text, path = problem.format_message(), getattr(getattr(problem, "ctx", None), "command_path", "shadowbook")
+    if text.startswith(HELP):
+        sys.stderr.write(f"{text}\n")
+    else:
+        _complain(f"{' '.join(text.split())} (see `{path} --help`)")
 
 
 def _complain(text: str) -> None:

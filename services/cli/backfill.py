@@ -33,7 +33,7 @@ def backfill(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Read the last hours of a user again and record what was missed; the stack must be up.
+    """Read a user's last hours again and record what was missed. The stack must be up.
 
     What is known already stays as it is. Ingest does the work within the shared request budget, and goes on with it
     when this command is interrupted; the same command again shows how far it is. Fills from before the follow are

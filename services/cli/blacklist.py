@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_markets(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """List blacklisted markets and exceptions; markets in the configuration's own list are shown by `config show`."""
+    """List blacklisted markets and exceptions. Those in the configuration's own list are shown by `config show`."""
     from libs.common.db.blacklist import read_blacklist
 
     rows = look(data_dir, "blacklist list", read_blacklist)
@@ -58,7 +58,7 @@ def add(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Open nothing in a market any more; what is held there is still reduced."""
+    """Open nothing in a market any more. What is held there is still reduced."""
     _set(market, user, True, reason, data_dir, as_json)
 
 
@@ -69,7 +69,7 @@ def remove(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a market off; with --user that user's own row, so that what counts for all counts again."""
+    """Take a market off. With --user that user's own row, so that what counts for all counts again."""
     _set(market, user, None if user else False, reason, data_dir, as_json)
 
 

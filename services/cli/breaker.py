@@ -5,10 +5,11 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.columns import columns
 from services.cli.errors import CommandError
 from services.cli.intents import actor, control_changed, write
 from services.cli.options import DataDirOption, JsonOption
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from libs.common.db.switches import Reset
     from services.simulator.commands import PortfolioBreakers
 
-COLUMNS = ("portfolio", "equity", "breaker", "from", "lost", "limit", "state")
+HEAD = ("PORTFOLIO", "EQUITY", "BREAKER", "FROM", "LOST", "LIMIT", "STATE")
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_all(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Show each portfolio's breakers as its next decision would find them, at the latest marks."""
+    """Show every breaker as the next decision would find it. Portfolio by portfolio, at the latest marks."""
     from services.cli.stack import session
     from services.simulator import commands
 
@@ -51,7 +52,7 @@ def reset(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Reset the drawdown breaker of one portfolio: its peak becomes its equity. Daily and weekly ones end by time."""
+    """Reset the drawdown breaker of one portfolio. Its peak becomes its equity; daily and weekly ones end by time."""
     from libs.common.db.settings import find_user
     from libs.common.db.switches import reset_drawdown, reset_key
     from libs.common.domain.kinds import Scope
@@ -73,7 +74,7 @@ def reset(
 
 
 def _table(found: "Sequence[PortfolioBreakers]") -> Iterator[str]:
-    rows: list[Sequence[str]] = [COLUMNS]
+    rows: list[Sequence[str]] = [HEAD]
     for each in found:
         for place, breaker in enumerate(each.breakers):
             state = "OPEN" if breaker.is_open else "ok"
@@ -82,23 +83,14 @@ def _table(found: "Sequence[PortfolioBreakers]") -> Iterator[str]:
             whose = [each.user or "global", _usdc(each.equity_micros)] if place == 0 else ["", ""]
             rows.append([*whose, breaker.name, _usdc(breaker.start_micros), _percent(breaker.lost_ppm),
                          _percent(breaker.limit_ppm), state])  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    for row in rows:
-        cells: Any = zip(row, widths, range(len(COLUMNS)), strict=True)
-        yield "  ".join(
-            cell.rjust(width) if column in (1, 3, 4, 5) else cell.ljust(width) for cell, width, column in cells
-        ).rstrip()
+    yield from columns(rows, right=(1, 3, 4, 5))
 
 
 def _usdc(micros: int | None) -> str:
-    return "-" if micros is None else _decimal(micros, 1_000_000)
+    from libs.common.domain.wording import fixed_usdc
+
+    return "-" if micros is None else fixed_usdc(micros, 2)
 
 
 def _percent(ppm: int | None) -> str:
-    return "-" if ppm is None else f"{_decimal(ppm, 10_000)}%"
-
-
-def _decimal(value: int, unit: int) -> str:
-    """Return `value / unit` with two digits, cut off."""
-    whole, part = divmod(abs(value), unit)
-    return f"{'-' if value < 0 else ''}{whole:,}.{part * 100 // unit:02d}"
+    return "-" if ppm is None else f"{_usdc(ppm * 100)}%"  # a per cent is a million micros, too

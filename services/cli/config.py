@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(user: UserOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Show every setting with its value and where it comes from: user, global or default."""
+    """Show every setting, its value and where it comes from. That is user, global or default."""
     from libs.common.db.settings import find_user
     from libs.common.db.settings_view import read_settings
 
@@ -62,7 +62,7 @@ def set_file(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Apply a file, with the stack up or down; a null takes one setting back to what is inherited.
+    """Apply a file. Works with the stack up or down; a null takes one setting back to what is inherited.
 
     All of it is validated, merged with what is set already, or nothing is changed. In force within two seconds.
     """
@@ -90,7 +90,7 @@ def history(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List versions of the configuration as decisions name them, the youngest first, and what each changed."""
+    """List versions as decisions name them, and what each changed. The youngest comes first."""
     from libs.common.db.settings import find_user
     from libs.common.db.settings_view import read_history
 

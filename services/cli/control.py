@@ -41,7 +41,7 @@ def enable(user: UserArgument, data_dir: DataDirOption = None, as_json: JsonOpti
 
 
 def disable(user: UserArgument, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Stop copying a user, who is shadowed all the same; `unfollow` ends that, too."""
+    """Stop copying a user. They are shadowed all the same; `unfollow` ends that, too."""
     _turn_user(user, False, data_dir, as_json)
 
 
@@ -73,8 +73,10 @@ def _turn_user(name: str, enabled: bool, data_dir: DataDirOption, as_json: bool)
 
 
 def _say(values: dict[str, object], switch: "Switch", words: str, as_json: bool) -> None:
-    since = switch.since.isoformat(timespec="seconds") if switch.since else None
     if as_json:
+        since = switch.since.isoformat(timespec="seconds") if switch.since else None
         sys.stdout.write(json.dumps({**values, "since": since, "by": switch.by}) + "\n")
+    elif switch.since:
+        sys.stdout.write(f"{words}, since {switch.since:%Y-%m-%d %H:%M:%S} UTC by {switch.by}.\n")
     else:
-        sys.stdout.write(f"{words}, since {since} by {switch.by}.\n")
+        sys.stdout.write(f"{words}.\n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from services.cli.columns import columns
 from services.cli.errors import CommandError
 from services.cli.options import DataDirOption, JsonOption
 
@@ -23,6 +24,7 @@ HEAD: Final = (
     *("USER", "DAY", "FILLS", "BOTH", "CHAIN ONLY", "API ONLY", "AWAITING", "MISMATCH", "REVERSED"),
     *("CHAIN LAG", "API LAG", "NO CHAIN", "NO API", ""),
 )
+NUMBERS: Final = range(2, len(HEAD) - 1)
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +40,7 @@ def coverage(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Prove that no fill is missing: seen by which source, how late, and when nobody was looking.
+    """Prove that no fill is missing. Tells which source saw it, how late, and when nobody was looking.
 
     Works with the stack up or down; down, the report ends with the last contact. Times are UTC, lags are the block's
     time to our first sight (median / p95). Exit 0: complete; 1: something is missing, unhealed or mismatched.
@@ -72,7 +74,7 @@ def _text(report: "Coverage") -> Iterator[str]:
             yield f"{state.source}: {state.failed_polls} polls failed and were made again."
     if report.days:
         yield ""
-        yield from _table([HEAD, *(_row(day) for day in report.days[:DAYS_SHOWN_MAX])])
+        yield from columns([HEAD, *(_row(day) for day in report.days[:DAYS_SHOWN_MAX])], right=NUMBERS)
     if len(report.days) > DAYS_SHOWN_MAX:
         yield f"... {len(report.days) - DAYS_SHOWN_MAX} older rows; --json has them all."
     if report.suspects:
@@ -112,16 +114,6 @@ def _row(day: "Day") -> tuple[str, ...]:
 
 def _lag(lag: "Lag | None") -> str:
     return "-" if lag is None else f"{lag.median_ms / 1000:.1f} / {lag.p95_ms / 1000:.1f} s"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (
-            cell.ljust(width) if place in (0, 1, len(row) - 1) else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join(cells).rstrip()
 
 
 def _gaps(report: "Coverage") -> Iterator[str]:

@@ -69,7 +69,7 @@ def list_letters(
 
 
 def show(letter_id: LetterArgument, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Show one dead letter with its payload, error and traceback; also with the stack down."""
+    """Show one dead letter: payload, error and traceback. Also with the stack down."""
 
     async def work(letters: Any, _redis: Any) -> DeadLetter:
         return await _one(letters, letter_id)
@@ -100,7 +100,7 @@ def replay(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Send dead letters again, each to the group that failed; the stack must be up. Exit 1 if one was refused."""
+    """Send dead letters again, each to the group that failed. The stack must be up. Exit 1 if one was refused."""
     if (letter_id is None) != every:
         raise CommandError("expected either the ID of one letter or --all")
     repaired = _repaired(payload, payload_file)

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def down(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Stop the stack of a data directory; nothing of it is left running."""
+    """Stop the stack of a data directory. Nothing of it is left running."""
     outcome = _stop(data_dir)
     sys.stdout.write(json.dumps(outcome) + "\n" if as_json else _sentence(outcome))
 

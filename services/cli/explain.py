@@ -29,7 +29,7 @@ def explain(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a decision was made from, each check with its numbers, the book level by level, and the result.
+    """Take one decision apart. Shows each check with its numbers, the book level by level, and the result.
 
     A group's id shows its attempts in both scopes, a hash those on all trades of that transaction. Works with the
     stack up or down.

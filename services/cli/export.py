@@ -120,6 +120,8 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
         except BrokenPipeError:  # the reader, `head` say, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
+    if out.is_dir() or not out.name:
+        raise CommandError(f"--out {out} cannot be written (it is a folder): choose another file")
     partial = out.with_name(f".{out.name}.partial")
     try:
         stream = partial.open("w", encoding="utf-8", newline="")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -12,7 +13,7 @@ import typer
 from services.cli.errors import CommandError
 from services.cli.options import DataDirOption, JsonOption
 
-MICROS: Final = 1_000_000
+PLAIN: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6}0*)?")
 
 AmountArgument = Annotated[str, typer.Argument(metavar="USDC", help="Amount in USDC, at most six decimals.")]
 UserOption = Annotated[
@@ -47,13 +48,14 @@ def withdraw(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take cash out of an executable portfolio, at most what it has; positions are not sold for it."""
+    """Take cash out of an executable portfolio. At most what it has; positions are not sold for it."""
     _flow(amount, user, command_id, data_dir, withdraw=True, as_json=as_json)
 
 
 def _flow(
     amount: str, user: str | None, command_id: UUID | None, data_dir: Path | None, *, withdraw: bool, as_json: bool
 ) -> None:
+    from libs.common.domain.wording import usdc
     from services.cli.stack import session
     from services.ledger import commands
 
@@ -75,24 +77,16 @@ def _flow(
     whose = f"the portfolio that copies {user}" if user else "the global portfolio"
     did = "Withdrew" if withdraw else "Deposited"
     done = (
-        f"{did} {_usdc(micros)} USDC" if flow.is_new else f"Command {flow.command_id} was done before; nothing changed"
+        f"{did} {usdc(micros)} USDC" if flow.is_new else f"Command {flow.command_id} was done before; nothing changed"
     )
-    sys.stdout.write(f"{done}; {whose} has {_usdc(flow.cash_micros)} USDC of cash.\n")
+    sys.stdout.write(f"{done}; {whose} has {usdc(flow.cash_micros)} USDC of cash.\n")
 
 
 def _micros(amount: str) -> int:
-    """Return an amount in micros; more than six decimals are refused rather than rounded."""
+    """Return an amount in micros; what a person may have meant otherwise is refused rather than rounded or guessed."""
     from libs.common.domain.money import micros_from_wire
 
-    try:
-        micros = micros_from_wire(amount, what="amount")
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-    _, _, decimals = amount.strip().partition(".")
-    if len(decimals.rstrip("0")) > 6 or not micros:
-        raise CommandError(f"amount: expected more than 0 with at most six decimals, got {amount!r:.40}")
+    micros = micros_from_wire(amount, what="amount") if PLAIN.fullmatch(amount) else 0
+    if not micros:
+        raise CommandError(f"amount: expected USDC above 0 with at most six decimals (250, 0.5), got {amount!r:.40}")
     return micros
-
-
-def _usdc(micros: int) -> str:
-    return f"{micros // MICROS:,}.{micros % MICROS:06}".rstrip("0").rstrip(".")

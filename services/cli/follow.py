@@ -27,7 +27,7 @@ def follow(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow a wallet; with the name of a followed user it becomes a further wallet of theirs."""
+    """Follow a wallet. With the name of a followed user it becomes a further wallet of theirs."""
     from services.cli.stack import session
     from services.ingest import commands
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from services.cli.columns import columns
 from services.cli.errors import CommandError
 from services.cli.options import DataDirOption, JsonOption
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from services.ledger.commands import UserGap
 
 HOURS_MAX: Final = 24 * 366
+HEAD: Final = ("USER", "COPY", "THEIRS", "OURS", "GAP", "= SIZE", "DRIFT", "SPREAD", "FEES", "OPENINGS")
 WORDS: Final = {
     "CLAMP": "raised to the smallest or cut to the largest trade",
     "POSITION_CAP": "only as far as what we held, a cap or the cash allowed",
@@ -41,7 +43,7 @@ def gap(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say why a copy is behind the wallet it follows: size by cause, drift, spread and depth, fees, openings.
+    """Say why a copy is behind the wallet it follows. Tells size by cause, drift, spread and depth, fees, openings.
 
     gap = our PnL - copy share * their PnL; the parts sum to it. Amounts are in USDC; JSON has whole micros.
     """
@@ -62,8 +64,7 @@ def gap(
 
 
 def _text(found: Sequence["UserGap"]) -> Iterator[str]:
-    head = ("USER", "COPY", "THEIRS", "OURS", "GAP", "= SIZE", "DRIFT", "SPREAD", "FEES", "OPENINGS")
-    yield from _table([head, *(_row(each) for each in found)])
+    yield from columns([HEAD, *(_row(each) for each in found)], right=range(1, len(HEAD)))
     for each in found:
         if not each.gap.size_micros:
             continue
@@ -89,17 +90,7 @@ def _row(found: "UserGap") -> tuple[str, ...]:
 
 
 def _usdc(micros: int) -> str:
-    """Return an amount with its sign, to the hundredth of a cent where it is small."""
-    sign = "+" if micros > 0 else "-" if micros < 0 else ""
-    whole, rest = divmod(abs(micros), 1_000_000)
-    return f"{sign}{whole:,}.{rest // 100:04}"
+    """Return an amount with its sign, to the hundredth of a cent."""
+    from libs.common.domain.wording import fixed_usdc
 
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *others = (
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join((first, *others)).rstrip()
+    return f"{'+' if micros > 0 else ''}{fixed_usdc(micros, 4)}"

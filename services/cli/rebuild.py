@@ -27,7 +27,7 @@ def rebuild(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Recompute the projection from the ledger's entries, compare it with the live rows, and put right what differs.
+    """Put right what is not as the ledger's entries say. The projection is recomputed and compared with the live rows.
 
     Entries are never changed. Works with the stack up or down. Exit 0: everything is as its entries say, or is so now;
     1: with --dry-run, something differs.

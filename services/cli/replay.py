@@ -82,7 +82,7 @@ def replay(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Decide recorded attempts again, from what they stored; none may come out different.
+    """Decide recorded attempts again; none may come out different.
 
     Compared are the outcome, every check, every fill and all values before the decision. Attempts whose book is no
     longer kept (30 days), or that an earlier release decided by other rules, are counted apart. Works with the stack

@@ -33,7 +33,7 @@ def skips(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show skips by reason, and what each reason saved or cost at the latest marks; with the stack up or down.
+    """Show skips by reason, and what each reason saved or cost. At the latest marks; with the stack up or down.
 
     A skip with a book remembers what it would have filled without the checks that failed. That is valued like a
     position, net of the fee; what was never marked is counted apart. A skip with several reasons counts under each.

@@ -46,7 +46,7 @@ def try_draft(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Decide what was recorded again under a draft, and compare with what ran; nothing is changed.
+    """Try a draft on what was recorded, and compare with what ran. Nothing is changed.
 
     With the stack up the simulator does it, with the stack down this command. Ctrl-C calls it off. Exit 0 with an
     answer, 1 when it failed, 2 when the draft or the range is wrong.
@@ -80,7 +80,7 @@ async def _watch(visit: "Session", wish: "Wish", *, show: bool) -> "RunView":
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, cancelled.set)
     seen: RunView | None = None
     hidden = None if show else io.StringIO()
-    with typer.progressbar(length=BAR_PARTS, file=hidden or sys.stderr, label="asked") as bar:
+    with typer.progressbar(length=BAR_PARTS, file=hidden or sys.stderr, label="reads the draft") as bar:
         async for run in try_config(visit.database_url, visit.redis_url, wish, cancelled):
             seen = run
             bar.label = _label(run)
@@ -141,5 +141,6 @@ def _table(compared: "Compared") -> Iterator[str]:
 
 
 def _usdc(micros: int) -> str:
-    whole, part = divmod(abs(micros), 1_000_000)
-    return f"{'-' if micros < 0 else ''}{whole:,}.{part:06d}"[:-4]
+    from libs.common.domain.wording import fixed_usdc
+
+    return fixed_usdc(micros, 2)

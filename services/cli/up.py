@@ -36,7 +36,10 @@ def up(
     data_dir: DataDirOption = None,
     port: Annotated[int | None, typer.Option("--port", help="Port of the dashboard; a free one is remembered.")] = None,
 ) -> int:
-    """Start the databases, the exchange or its sandbox, all services and the dashboard; Ctrl-C stops all of it."""
+    """Start everything; Ctrl-C stops all of it.
+
+    That is the databases, the exchange or its sandbox, all services and the dashboard.
+    """
     from services.cli.stack.launch import UpOptions, run
     from services.cli.stack.market import MarketRequest
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.columns import columns
 from services.cli.options import DataDirOption, JsonOption
 
 if TYPE_CHECKING:
     from services.ingest.commands import Compared
 
 EXIT_VIOLATED = 1
-COLUMNS = ("user", "token", "shadow", "exchange", "difference", "verdict")
+HEAD = ("USER", "TOKEN", "SHADOW", "EXCHANGE", "DIFFERENCE", "VERDICT")
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +35,7 @@ def verify(
         bool, typer.Option("--online", help="Compare every shadow position with what the exchange reports instead.")
     ] = False,
 ) -> int:
-    """Check every invariant of the books, with the stack up or down."""
+    """Check every invariant of the books. Works with the stack up or down."""
     if online:
         return _verify_online(data_dir, as_json=as_json)
     from services.cli.stack import session
@@ -91,28 +92,19 @@ def _verify_online(data_dir: Path | None, *, as_json: bool) -> int:
 
 def _table(compared: "Sequence[Compared]") -> Iterator[str]:
     """Yield lines of a table, amounts in shares; nothing where there is nothing to show."""
+    from libs.common.domain.wording import fixed_usdc
+
     if not compared:
         return
-    rows = [COLUMNS] + [
+    rows = [HEAD] + [
         (
             each.user_label,
             each.asset_id,
-            _shares(each.shadow_share_micros),
-            _shares(each.exchange_share_micros),
-            _shares(each.difference_micros),
+            fixed_usdc(each.shadow_share_micros, 6),
+            fixed_usdc(each.exchange_share_micros, 6),
+            fixed_usdc(each.difference_micros, 6),
             each.verdict,
         )
         for each in compared
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if 2 <= column <= 4 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
-
-
-def _shares(micros: int) -> str:
-    whole, part = divmod(abs(micros), 1_000_000)
-    return f"{'-' if micros < 0 else ''}{whole:,}.{part:06d}"
+    yield from columns(rows, right=(2, 3, 4))

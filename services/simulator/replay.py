@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from libs.common.db.settings import find_user
 from libs.common.domain.book import Book
 from libs.common.domain.config import CopyConfig
-from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import Scope
 from services.simulator.core.decide import decide
 from services.simulator.core.facts import Group
@@ -34,7 +34,7 @@ from services.simulator.records import (
     market_from,
     view_from,
 )
-from services.simulator.store.recorded import CONFIGURATIONS, COUNTED, RECORDED, USER
+from services.simulator.store.recorded import CONFIGURATIONS, COUNTED, RECORDED
 from services.simulator.store.rows import book_of, group_of
 
 PAGE: Final = 500
@@ -99,8 +99,8 @@ def decide_again(group: Group, inputs: Mapping[str, Any], scope: Scope, rules: R
 async def replay(
     connection: AsyncConnection, user: str | None, since: datetime, until: datetime | None = None
 ) -> AsyncIterator[Replayed]:
-    """Yield every attempt since a time, of one user (by label) or all, decided again; raises Rejected for nobody."""
-    user_id = await _user_id(connection, user)
+    """Yield every attempt since a time, of one user (by label or id) or all, decided again; raises UnknownUserError."""
+    user_id = None if user is None else await find_user(connection, user)
     compiled: dict[int, Rules | str] = {}
     for scope in SCOPES:
         after, after_id = since, _NO_ID
@@ -116,18 +116,9 @@ async def replay(
 
 
 async def count(connection: AsyncConnection, user: str | None, since: datetime, until: datetime | None) -> int:
-    """Return how many attempts `replay` would yield; raises Rejected for a user who is not there."""
-    parameters = {"user": await _user_id(connection, user), "since": since, "until": until}
+    """Return how many attempts `replay` would yield; raises UnknownUserError."""
+    parameters = {"user": None if user is None else await find_user(connection, user), "since": since, "until": until}
     return int((await connection.execute(COUNTED, parameters)).scalar_one())
-
-
-async def _user_id(connection: AsyncConnection, label: str | None) -> UUID | None:
-    if label is None:
-        return None
-    found: UUID | None = (await connection.execute(USER, {"label": label})).scalar_one_or_none()
-    if found is None:
-        raise Rejected(f"expected a followed user, got {label!r}")
-    return found
 
 
 async def _learn(connection: AsyncConnection, compiled: dict[int, Rules | str], versions: set[int]) -> None:

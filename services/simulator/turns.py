@@ -124,19 +124,8 @@ def decide_one(
     outcome = decide(group, view, rules, market, book, clock)
     seq, late = state.decided(group, view, outcome.drawdown_tripped)
     if outcome.decision is Decision.EXECUTE:
-        state.apply(
-            Trade(
-                kind=group.kind,
-                side=group.side,
-                condition_id=market.condition_id if market else group.condition_id,
-                asset_id=group.asset_id,
-                legs=market.asset_ids if market else (),
-                source=group.user_id,
-                share_micros=outcome.filled_share_micros,
-                notional_micros=outcome.filled_notional_micros,
-                fee_micros=outcome.fee_micros,
-            )
-        )
+        shares, notional = outcome.filled_share_micros, outcome.filled_notional_micros
+        state.apply(Trade.of(group, market, shares, notional, outcome.fee_micros))
         if book is not None:
             taken = [(fill.price_micros, fill.share_micros) for fill in outcome.fills]
             state.take((book.asset_id, book.hash, group.side), taken)

@@ -14,7 +14,7 @@ from libs.common.domain.config import document, merge
 from libs.common.domain.explaining import Recorded, explain
 from libs.common.domain.explanation import Explanation
 from libs.common.domain.skips import Counterfactual
-from libs.common.domain.wording import percent, seconds, signed_usdc, usdc
+from libs.common.domain.wording import fixed_usdc, percent, seconds, signed_usdc, usdc
 from services.cli.explain_text import printed
 from services.cli.printing import plain_lines
 from tests.core.decision_worlds import scenes
@@ -262,6 +262,12 @@ def test_amounts_in_words() -> None:
         "1,234,567.89",
     ]
     assert [usdc(each, 2) for each in (4_999, 5_000, -5_000, -4_999)] == ["0.00", "0.01", "-0.01", "0.00"]
+    assert [fixed_usdc(each, 2) for each in (9_999, -9_999, -10_000, 1_234_567_899_999)] == [
+        "0.00",
+        "0.00",
+        "-0.01",
+        "1,234,567.89",
+    ]
     assert [signed_usdc(each) for each in (0, 10_000, -10_000)] == ["0.00", "+0.01", "-0.01"]
     assert [percent(*each) for each in ((0, 3), (1, 10_001))] == ["0 %", "<0.01 %"]
     assert [percent(*each) for each in ((1, 3), (5, 0), (-1, 3), (10_000, 1))] == [

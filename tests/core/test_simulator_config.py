@@ -118,6 +118,7 @@ def test_a_wrong_file_is_refused_with_its_place(content: object, complaint: str)
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
+        ({"copy_pct": Decimal("NaN")}, "copy_pct: expected a finite number, got NaN"),
         ({"copy_pct": 0}, "copy_pct: expected greater than 0, got 0"),
         ({"jitter_ms": -1}, "jitter_ms: expected greater than or equal to 0, got -1"),
         ({"depth_multiple": "-0.5"}, "depth_multiple: expected greater than or equal to 0, got"),

@@ -61,15 +61,37 @@ def write_tape(folder: Path, **files: str) -> Path:
         (["replay", "--since", "yesterday"], "--since: expected a duration (30m, 24h, 7d)"),
         (["skips", "--scope", "all"], "--scope: expected global or user"),
         (["export", "events", "--format", "xml"], "'--format'"),
+        (["export", "events", "--out", "/"], "it is a folder"),
         (["follow"], "Missing argument"),
         (["backfill", "--user", "x"], "--hours"),
         (["backfill", "--hours", "1"], "either --user NAME or --all"),
         (["logs", "--lines", "-5"], "--lines"),
+        (["deposit", "1_000"], "expected USDC above 0 with at most six decimals"),
+        (["deposit", "\u0661\u0662"], "expected USDC above 0"),
+        (["deposit", "15e-7"], "expected USDC above 0"),
+        (["withdraw", "0.0000001"], "expected USDC above 0"),
+        (["withdraw", "--", "-5"], "expected USDC above 0"),
+        (["deposit", "1" + "0" * 30], "expected USDC above 0"),
+        (["deposit", "NaN"], "expected USDC above 0"),
+        (["dlq", "discard", "1234"], "see `shadowbook dlq discard --help`"),
     ],
 )
 def test_a_wrong_request_is_refused_in_one_line(tmp_path: Path, arguments: list[str], expected: str) -> None:
     assert_refused(shadowbook(*arguments, cwd=tmp_path), expected)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [[], ["dlq"], ["config"]])
+def test_a_command_that_only_groups_others_answers_with_its_help(tmp_path: Path, command: list[str]) -> None:
+    outcome = shadowbook(*command, cwd=tmp_path)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith(f"Usage: {' '.join(['shadowbook', *command])} [OPTIONS] COMMAND")
+    assert "\nCommands:\n" in outcome.err
+
+
+def test_the_list_of_commands_cuts_no_sentence_short(tmp_path: Path) -> None:
+    assert "..." not in shadowbook("--help", cwd=tmp_path).out.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("command", ["up", "status", "down", "login", "verify", "export events", "follow 0x1"])

@@ -137,7 +137,7 @@ async def test_switches_are_turned_whatever_the_bus_does(
 
 async def test_breakers_are_listed_and_reset(command: Command, world: World) -> None:
     lines = (await command("breaker", "list")).splitlines()
-    assert lines[0].split() == ["portfolio", "equity", "breaker", "from", "lost", "limit", "state"]
+    assert lines[0].split() == ["PORTFOLIO", "EQUITY", "BREAKER", "FROM", "LOST", "LIMIT", "STATE"]
     assert lines[1].split() == ["global", "10,000.00", "daily_loss", "10,000.00", "0.00%", "3.00%", "ok"]
     await world.execute("UPDATE portfolio SET drawdown_tripped = true WHERE user_id IS NOT NULL")
     assert "stays open until `shadowbook breaker reset" in await command("breaker", "list")

@@ -104,7 +104,7 @@ async def test_replay_says_that_none_differs_and_else_which(world: World, run: R
 
 async def test_nobody_is_refused(world: World, run: Run) -> None:
     for command in (replay.replay, skips.skips):
-        with pytest.raises(Rejected, match="expected a followed user, got 'nobody'"):
+        with pytest.raises(Rejected, match="expected the name or id of a followed user, got 'nobody'"):
             run(command, user="nobody")
     with pytest.raises(CommandError, match="--scope: expected global or user, got 'all'"):
         run(skips.skips, scope="all")

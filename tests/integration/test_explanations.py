@@ -226,7 +226,7 @@ async def test_what_skips_saved_or_cost_is_what_exported_rows_add_up_to(database
         otters = await read_skips(connection, user="otter", since=since)
         globally = await read_skips(connection, scope=GLOBAL)
         later = await read_skips(connection, since=datetime.now(UTC) + timedelta(hours=1))
-        with pytest.raises(Rejected, match="expected a followed user, got 'nobody'"):
+        with pytest.raises(Rejected, match="expected the name or id of a followed user, got 'nobody'"):
             await read_skips(connection, user="nobody")
     expected = await recomputed(database)
     assert told(everything.scopes) == expected

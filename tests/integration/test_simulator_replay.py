@@ -88,7 +88,7 @@ async def test_since_and_user_choose(database: Database) -> None:
     world = await decided(database)
     assert (await watched(world, "heron"))[0] == len((await watched(world, "heron"))[1]) == 4
     assert await watched(world, since=datetime.now(UTC) + timedelta(hours=1)) == (0, [])
-    with pytest.raises(Rejected, match="expected a followed user, got 'nobody'"):
+    with pytest.raises(Rejected, match="expected the name or id of a followed user, got 'nobody'"):
         await watched(world, "nobody")
 
 

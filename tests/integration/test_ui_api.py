@@ -342,6 +342,35 @@ async def test_a_curve_is_bounded_in_order_and_ends_at_the_figure(
     assert curve["shadows"][-1]["pnl_micros"] == pytest.approx(gap["theirs_micros"], abs=10)
 
 
+async def test_a_deposit_lifts_the_curve_and_the_shadows_beside_it_from_then_on_only(
+    database: Database, redis_url_for: RedisFor
+) -> None:
+    await fill(database, "month")
+    async with transaction(database.engine()) as connection:
+        await connection.execute(
+            text(
+                "UPDATE portfolio_snapshot SET deposits_micros = deposits_micros + 500000000,"
+                " cash_micros = cash_micros + 500000000, equity_micros = equity_micros + 500000000 "
+                "WHERE at >= :at AND portfolio_id = (SELECT id FROM portfolio WHERE scope = 'EXEC_GLOBAL')"
+            ),
+            {"at": datetime.now(UTC) - timedelta(days=3)},
+        )
+        await connection.execute(
+            text(
+                "UPDATE portfolio SET deposits_micros = deposits_micros + 500000000,"
+                " cash_micros = cash_micros + 500000000 WHERE scope = 'EXEC_GLOBAL'"
+            )
+        )
+    async with door(database, redis_url_for("ui")) as admin:
+        curve = (await admin.get("/api/overview", params={"range": "all"})).json()["curve"]
+    for line in (curve["points"], curve["shadows"]):
+        given = [point["equity_micros"] - point["pnl_micros"] for point in line]
+        assert given[0] == 10_000_000_000
+        assert given[-1] == 10_500_000_000
+        assert given == sorted(given)
+        assert len(set(given)) == 2
+
+
 async def test_a_young_curve_starts_at_its_opening_with_the_bankroll(
     database: Database, redis_url_for: RedisFor
 ) -> None:

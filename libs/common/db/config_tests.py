@@ -4,15 +4,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import bindparam, insert, text
+from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.common.db.tables.system import AuditLog
+from libs.common.db.audit import write_audit
 from libs.common.domain.config_test import UNFINISHED, WAITING_MAX, RunView
 from libs.common.domain.errors import Rejected
 
-_AUDIT: Final = AuditLog.__table__  # type: ignore[attr-defined]
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _LOCK_KEY: Final = 0x5AD0C7E5
 _WAITING: Final = text("SELECT count(*) FROM config_test_run WHERE state IN ('QUEUED', 'RUNNING')")
@@ -65,7 +64,7 @@ async def request_run(
     row |= {"draft": draft, "since": since, "until": until}
     await connection.execute(_INSERT, row)
     detail = {"draft": draft, "user": user_label, "since": since.isoformat(), "until": until.isoformat()}
-    await _audit(connection, by, "config.test", run_id, detail)
+    await write_audit(connection, by, "config.test", str(run_id), detail)
     return run_id
 
 
@@ -79,15 +78,10 @@ async def cancel_run(connection: AsyncConnection, run_id: UUID, by: str) -> bool
     """Call a run off; return whether it had not ended and was not called off before."""
     called_off = (await connection.execute(_CANCEL, {"id": run_id})).one_or_none() is not None
     if called_off:
-        await _audit(connection, by, "config.test.cancel", run_id, {})
+        await write_audit(connection, by, "config.test.cancel", str(run_id), {})
     return called_off
 
 
 def is_finished(run: RunView) -> bool:
     """Tell whether a run has ended."""
     return run.state not in UNFINISHED
-
-
-async def _audit(connection: AsyncConnection, by: str, action: str, run_id: UUID, detail: dict[str, Any]) -> None:
-    row = {"id": uuid4(), "at": datetime.now(UTC), "actor": by, "action": action, "subject": str(run_id)}
-    await connection.execute(insert(_AUDIT).values(**row, detail=detail))

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.common.domain.errors import Rejected
+from libs.common.db.settings import find_user
 from libs.common.domain.kinds import Scope
 from libs.common.domain.skips import Counterfactual, ReasonSum, ScopeSkips, Skips, SkipSum
 
@@ -84,18 +84,13 @@ SELECT id, CAST(s AS bigint) AS share_micros, CAST(n AS bigint) AS notional_micr
        CAST(price AS bigint) AS mark_micros, at AS marked_at, source AS mark_source, CAST(pnl AS bigint) AS pnl_micros
 FROM valued
 """).bindparams(bindparam("ids", type_=ARRAY(PG_UUID)))  # noqa: S608  parts are constants
-_USER: Final = text("SELECT id FROM followed_user WHERE label = :label")
 
 
 async def read_skips(
     connection: AsyncConnection, *, user: str | None = None, since: datetime | None = None, scope: Scope | None = None
 ) -> Skips:
-    """Return what skips saved or cost, by reason; raises Rejected for a user who is not followed."""
-    user_id = None
-    if user is not None:
-        user_id = (await connection.execute(_USER, {"label": user})).scalar_one_or_none()
-        if user_id is None:
-            raise Rejected(f"expected a followed user, got {user!r}")
+    """Return what skips saved or cost, by reason; raises UnknownUserError for a user who was never followed."""
+    user_id = None if user is None else await find_user(connection, user)
     scopes = SCOPES if scope is None else (scope,)
     chosen = {"scopes": [each.value for each in scopes], "since": since, "user": user_id}
     decisions = {row.scope: row.decisions for row in await connection.execute(_DECISIONS, chosen)}

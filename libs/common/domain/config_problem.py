@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from pydantic import ValidationError
 
@@ -35,6 +36,8 @@ def problems_of(error: ValidationError) -> list[Problem]:
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] != "value_error":
             expected = message.removeprefix("Input should be ").removeprefix("Input should ")
-            message = f"expected {expected}, got {item['input']!r:.60}"
+            came = item["input"]
+            said = str(came) if isinstance(came, Decimal) else repr(came)
+            message = f"expected {expected}, got {said:.60}"
         found.append(Problem(name, message))
     return found

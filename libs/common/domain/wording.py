@@ -26,6 +26,13 @@ def signed_usdc(micros: int, places: int | None = None) -> str:
     return text if text.startswith("-") or not text.strip("0.,") else f"+{text}"
 
 
+def fixed_usdc(micros: int, places: int) -> str:
+    """Return an amount for a column: exactly `places` decimals, what is beyond cut off."""
+    whole, part = divmod(abs(micros), MICROS)
+    cut = part // 10 ** (_DIGITS - places)
+    return f"{'-' if micros < 0 and (whole or cut) else ''}{whole:,}.{cut:0{places}d}"
+
+
 def percent(part: int, whole: int, places: int = 2) -> str:
     """Return `part` of `whole` in per cent, towards zero, without trailing zeros: `12.5 %`; `<0.01 %` if too small."""
     if not whole:

@@ -27,6 +27,7 @@ _NOISY = {
     "asyncio": logging.WARNING,
     "httpx": logging.WARNING,
     "websockets": logging.INFO,
+    "uvicorn": logging.WARNING,  # it tells of each websocket and of its own start; ours says that already
 }
 
 

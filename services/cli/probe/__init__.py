@@ -31,7 +31,7 @@ def probe(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Ask every upstream endpoint once, read-only, and tell what works, what changed and what that settles."""
+    """Ask every upstream endpoint once, read-only. Tells what works, what changed and what that settles."""
     from services.cli.probe.run import Wishes, run
     from services.cli.probe.targets import choose_target
 

@@ -51,6 +51,23 @@ class Trade:
     notional_micros: int
     fee_micros: int
 
+    @classmethod
+    def of(
+        cls, group: Group, market: MarketView | None, share_micros: int, notional_micros: int, fee_micros: int
+    ) -> "Trade":
+        """Return what copying `group` came to; a group of one asset names no condition, its market does."""
+        return cls(
+            kind=group.kind,
+            side=group.side,
+            condition_id=market.condition_id if market else group.condition_id,
+            asset_id=group.asset_id,
+            legs=market.asset_ids if market else (),
+            source=group.user_id,
+            share_micros=share_micros,
+            notional_micros=notional_micros,
+            fee_micros=fee_micros,
+        )
+
 
 BookSide = tuple[str, str, Side | None]
 """Asset, book hash, and the side of ours that takes from it."""

@@ -233,20 +233,8 @@ def _empty(identity: UUID, scope: Scope, follow_order: tuple[UUID, ...]) -> Port
 def _carry(state: PortfolioState, recorded: Recorded, made: Ran) -> None:
     if not made.executed:
         return
-    group, market = recorded.group, recorded.market
-    state.apply(
-        Trade(
-            kind=group.kind,
-            side=group.side,
-            condition_id=market.condition_id if market else group.condition_id,
-            asset_id=group.asset_id,
-            legs=market.asset_ids if market else (),
-            source=group.user_id,
-            share_micros=made.share_micros,
-            notional_micros=made.notional_micros,
-            fee_micros=made.fee_micros,
-        )
-    )
+    group = recorded.group
+    state.apply(Trade.of(group, recorded.market, made.share_micros, made.notional_micros, made.fee_micros))
     if recorded.book_hash is not None and group.asset_id is not None:
         state.take((group.asset_id, recorded.book_hash, group.side), made.fills)
 

@@ -37,5 +37,3 @@ WHERE (CAST(:user AS uuid) IS NULL OR a.user_id = :user) AND a.decided_at >= :si
 """)
 
 CONFIGURATIONS: Final = text("SELECT version, values FROM effective_config WHERE version = ANY(:versions)")
-
-USER: Final = text("SELECT id FROM followed_user WHERE label = :label")

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from libs.common.db.switches import reset_key
+from libs.common.db.switches import PAUSE, reset_key
 from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import Scope
 from services.ui.api.config import find, refusal
@@ -67,7 +67,7 @@ def router(engine: AsyncEngine, board: Board, announce: Callable[[str], Awaitabl
         control = await set_paused(engine, wish.paused, ADMIN)
         board.expire()
         _log.info("control_changed", paused=control.paused, actor=ADMIN)
-        await announce("engine_paused")
+        await announce(PAUSE)
         return control
 
     @routes.post("/control/breakers/reset")

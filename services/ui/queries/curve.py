@@ -1,5 +1,6 @@
 """Equity over time from snapshots: the global portfolio, and the shadows at our copy share."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, get_args
@@ -51,6 +52,11 @@ class Point(Frozen):
     equity_micros: int
     pnl_micros: int
 
+    @property
+    def net_flows_micros(self) -> int:
+        """Deposits less withdrawals until then."""
+        return self.equity_micros - self.pnl_micros
+
 
 class Curve(Frozen):
     """One window of the global curve, and the shadows' beside it (deposits + their PnL at our copy share)."""
@@ -85,19 +91,23 @@ async def read_curve(
     parameters = {"portfolio": figures.portfolio_id, "since": since.replace(second=0, microsecond=0), "every": every}
     flows = figures.net_flows_micros
     before = (await connection.execute(_BEFORE, parameters)).one_or_none() if since > figures.opened_at else None
-    first = Point(at=since, equity_micros=flows, pnl_micros=0) if before is None else _point(since, before)
-    points = [first]
     rows = await connection.execute(_EQUITY, parameters)
-    points += (_point(min(max(known_at(row.at), since), now), row) for row in rows)
-    shadows = await _shadows(connection, people, since, now, flows)
+    points = [_point(min(max(known_at(row.at), since), now), row) for row in rows]
+    if before is not None:
+        points.insert(0, _point(since, before))
+    else:  # it opened with what was deposited by then, whatever has been put in or taken out since
+        deposited = points[0].net_flows_micros if points else flows
+        points.insert(0, Point(at=since, equity_micros=deposited, pnl_micros=0))
+    shadows = await _shadows(connection, people, since, now, points)
     return Curve(
         range=wanted, since=since, until=now, deposits_micros=flows, points=tuple(points), shadows=tuple(shadows)
     )
 
 
 async def _shadows(
-    connection: AsyncConnection, people: Sequence[Person], since: datetime, now: datetime, flows: int
+    connection: AsyncConnection, people: Sequence[Person], since: datetime, now: datetime, ours: Sequence[Point]
 ) -> list[Point]:
+    """Return the shadows' PnL upon what the global portfolio, whose points `ours` are, had been given by then."""
     followed = [person for person in people if person.shadow_id is not None]
     if not followed:
         return []
@@ -110,8 +120,12 @@ async def _shadows(
         "every": every,
         "points": points,
     }
-    rows = await connection.execute(_SHADOWS, parameters)
-    return [Point(at=since + row.n * every, equity_micros=flows + row.pnl, pnl_micros=row.pnl) for row in rows]
+    found = []
+    for row in await connection.execute(_SHADOWS, parameters):
+        at = since + row.n * every
+        flows = ours[max(0, bisect_right(ours, at, key=lambda point: point.at) - 1)].net_flows_micros
+        found.append(Point(at=at, equity_micros=flows + row.pnl, pnl_micros=row.pnl))
+    return found
 
 
 def _point(at: datetime, row: Any) -> Point:

@@ -1,20 +1,18 @@
 """One-time login tokens (their hashes) and the audit trail of sign-ins."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
-from uuid import uuid4
+from typing import Final
 
-from sqlalchemy import insert, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from libs.common.db.audit import write_audit
 from libs.common.db.checkpoints import save_checkpoint
 from libs.common.db.engine import transaction
-from libs.common.db.tables.system import AuditLog
 
 SERVICE: Final = "ui"
 LIFETIME: Final = timedelta(minutes=10)
 
-_AUDIT: Final = AuditLog.__table__  # type: ignore[attr-defined]
 _EXPIRED: Final = text("""
 DELETE FROM system_checkpoint
 WHERE service = 'ui' AND key LIKE 'login:%' AND CAST(value->>'expires_at' AS timestamptz) <= clock_timestamp()
@@ -50,11 +48,5 @@ async def consume_token(engine: AsyncEngine, token_hash: str, actor: str) -> boo
         used = await connection.scalar(_CONSUME, {"key": f"login:{token_hash}"})
         if used is None:
             return False
-        await audit(connection, actor, "login", "session", {"method": "one-time link"})
+        await write_audit(connection, actor, "login", "session", {"method": "one-time link"})
         return True
-
-
-async def audit(connection: AsyncConnection, actor: str, action: str, subject: str, detail: dict[str, Any]) -> None:
-    """Write who did what, in the caller's transaction."""
-    row = {"id": uuid4(), "at": datetime.now(UTC), "actor": actor, "action": action, "subject": subject}
-    await connection.execute(insert(_AUDIT).values(**row, detail=detail))
