@@ -39,20 +39,10 @@ class Case:
     meanwhile: Meanwhile | None = None
 
     @property
-    def hides_markets(self) -> bool:
-        """Tell whether it may keep a market from being known in time: Gamma fails, or who asks it cannot store it."""
-        return self.meanwhile is not None or any(each["target"] in {"gamma", "all"} for each in self.faults)
-
-    @property
     def outage_seconds(self) -> float | None:
         """Return the second of the play at which an outage has to show in the report; None where there is none."""
         long = [each["at_s"] + TOLD_SECONDS for each in self.faults if MINUTE < each["for_s"] < ALWAYS]
         return max(long, default=None)
-
-    @property
-    def delays_commits(self) -> bool:
-        """Tell whether what is seen may be committed seconds later: the database, or who writes to it, is killed."""
-        return self.meanwhile is not None
 
     def schedule(self, folder: Path) -> Path:
         """Write the schedule as `up --faults` reads it."""

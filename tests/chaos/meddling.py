@@ -141,9 +141,11 @@ def _keep_valkey_away(play: Play) -> None:
     supervisor = Supervisor(data_dir, Memory(data_dir.root / "stack.json").stack_id)
     pid = play.pid_of("valkey")
     assert pid is not None, "valkey does not run"
+    began = time.time()
     os.kill(pid, signal.SIGKILL)
     supervisor.stop_program("valkey")  # or the supervisor would start it again at once
     try:
         play.wait_until(lambda: all(REDIS_AWAY in play.log(name) for name in ("ingest", SECOND)), "both to notice")
     finally:
         supervisor.start_program("valkey")
+        note_away(play, "valkey", began, time.time())
