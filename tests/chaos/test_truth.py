@@ -38,6 +38,12 @@ def lag(lags: Sequence[float]) -> dict[str, int] | None:
     return {f"{name}_ms": ranked[-(-len(ranked) * part // 100) - 1] for name, part in (("median", 50), ("p95", 95))}
 
 
+def milliseconds(row: dict[str, Any]) -> tuple[int, int]:
+    """Return from when to when a gap lasted, in milliseconds of the play."""
+    start, end = ((microseconds(row[name]) - START) // 1000 for name in ("from", "to"))
+    return start, end
+
+
 def account(
     *faults: dict[str, Any],
     gaps: Sequence[dict[str, Any]] = (),
@@ -62,6 +68,13 @@ def account(
         "chain_lag": lag([chain - happened for happened, chain, _ in fills if chain is not None]),
         "api_lag": lag([api - happened for happened, _, api in fills if api is not None]),
     }
+    chain, api = (
+        {each for row in gaps if row["wallet"] == wallet for each in range(*milliseconds(row))}
+        | set(range(-5000, 1000))
+        for wallet in (None, WALLET)
+    )
+    without = {"chain_gap": chain, "api_gap": api, "blind": chain & api, "unhealed": ()}
+    durations = {f"{name}_seconds": len(each) / 1000 for name, each in without.items()} | {"followed_seconds": END + 5}
     day = {"user": LABEL, "day": "2026-11-22", "answer": "complete", "awaiting_api": 0, "mismatched": 0, "reversed": 0}
     report = {
         "complete": True,
@@ -73,7 +86,8 @@ def account(
             {"source": source, "configured": True, "in_contact": True, "failed_polls": failed if source == API else 0}
             for source in (CHAIN, API)
         ],
-        "days": [{**day, **counts, **lags, "others": 0}],
+        "days": [{**day, **counts, **lags, **durations, "others": 0}],
+        "gaps_omitted": 0,
         "gaps": [*gaps, gap(-5, 1), gap(-5, 1, wallet=WALLET)],
     }
     run = Run({"events": events, "sightings": sightings})
@@ -227,6 +241,8 @@ DAY = QUIET["days"][0]
             for name in ("chain_lag", "api_lag")
             for part in ("median_ms", "p95_ms")
         ),
+        *(({"days": [{**DAY, f"{name}_seconds": 7.5}]}, "the gaps give") for name in ("chain_gap", "api_gap", "blind")),
+        ({"days": [{**DAY, "unhealed_seconds": 1}]}, "the gaps give"),
         ({"days": [{**DAY, "chain_lag": None}]}, "chain_lag of otter is [] ms"),
     ],
 )
