@@ -138,10 +138,11 @@ def _shadow(tape: Tape, run: Run, label: str) -> Recomputed:
     for row in run["events"]:
         if row["user_label"] != label or row["status"] != "CANONICAL" or not row.get("booked", True):
             continue
-        if row["kind"] == "TRADE":
+        market = tape.markets.get(row["condition_id"])
+        if row["kind"] == "TRADE" and row["share_micros"]:
             found.trade(_place(row), row, row["share_micros"], row["usdc_notional_micros"])
-        elif row["kind"] in {"SPLIT", "MERGE"} and row["share_micros"]:
-            found.pairs(_place(row), row["kind"], tape.markets[row["condition_id"]].assets, row["share_micros"])
+        elif row["kind"] in {"SPLIT", "MERGE"} and row["share_micros"] and market:
+            found.pairs(_place(row), row["kind"], market.assets, row["share_micros"])
     conversions = {row["id"]: row for row in run["events"] if row["kind"] == "CONVERSION"}
     for row in run["ledger"]:
         if row["entry_type"] == "ADJUSTMENT" and row["user_label"] == label and row["ref_id"] in conversions:
@@ -168,7 +169,7 @@ def _executable(tape: Tape, run: Run, owner: Owner) -> Recomputed:
 
 def recomputed(tape: Tape, run: Run) -> dict[Owner, Recomputed]:
     """Return every portfolio there must be: each followed user's two, and the global one."""
-    labels = sorted(set(tape.labels.values()))
+    labels = sorted({*tape.labels.values(), *(row["user_label"] for row in run["ledger"] if row["user_label"])})
     found: dict[Owner, Recomputed] = {(SHADOW, label): _shadow(tape, run, label) for label in labels}
     for owner in (*(("EXEC_USER", label) for label in labels), ("EXEC_GLOBAL", None)):
         found[owner] = _executable(tape, run, owner)
