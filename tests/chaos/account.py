@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.chaos.cases import Case
+from tests.chaos.meddling import AWAY
 from tests.oracle import Run, read_run
 from tests.oracle.run import microseconds
 from tests.support.playing import START
@@ -58,6 +59,8 @@ class Account:
     """Polls that failed according to the log; None where a process was killed that would have counted them."""
     restarts: tuple[int, ...]
     """When another ingest started during play, according to its log."""
+    away: tuple[Stretch, ...]
+    """When a process was away, as noted by who killed it."""
 
     @property
     def gaps(self) -> list[Gap]:
@@ -125,4 +128,11 @@ def read_account(exports: Path, data_dir: Path, case: Case) -> Account:
     began = started(data_dir)
     starts = [json.loads(line)["timestamp"] for line in log.splitlines() if START in line]
     restarts = tuple(at for at in map(microseconds, starts) if at > began)
-    return Account(report, read_run(exports), began, case.faults, failures, restarts)
+    return Account(report, read_run(exports), began, case.faults, failures, restarts, read_away(data_dir))
+
+
+def read_away(data_dir: Path) -> tuple[Stretch, ...]:
+    """Read when processes were away; nothing where none was killed."""
+    path = data_dir / "logs" / AWAY
+    notes = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return tuple(Stretch(int(note["from"] * SECOND), int(note["to"] * SECOND)) for note in notes)

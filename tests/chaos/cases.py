@@ -2,8 +2,11 @@
 
 import json
 import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 from tests.chaos.meddling import (
@@ -11,6 +14,7 @@ from tests.chaos.meddling import (
     kill_process,
     kill_simulators,
     run_second_ingest_without_valkey,
+    shut_postgres_down,
 )
 from tests.support.playing import Play
 from tests.support.plays import Meanwhile, Played, play_through
@@ -23,6 +27,7 @@ TOLD_SECONDS: Final = 75
 ALWAYS: Final = 100_000
 API: Final = ("data", "clob", "gamma")
 KILLS_AT_SECONDS: Final = (8.0, 20.0)
+SHUTDOWNS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -34,20 +39,10 @@ class Case:
     meanwhile: Meanwhile | None = None
 
     @property
-    def hides_markets(self) -> bool:
-        """Tell whether it may keep a market from being known in time: Gamma fails, or who asks it cannot store it."""
-        return self.meanwhile is not None or any(each["target"] in {"gamma", "all"} for each in self.faults)
-
-    @property
     def outage_seconds(self) -> float | None:
         """Return the second of the play at which an outage has to show in the report; None where there is none."""
         long = [each["at_s"] + TOLD_SECONDS for each in self.faults if MINUTE < each["for_s"] < ALWAYS]
         return max(long, default=None)
-
-    @property
-    def delays_commits(self) -> bool:
-        """Tell whether what is seen may be committed seconds later: the database, or who writes to it, is killed."""
-        return self.meanwhile is not None
 
     def schedule(self, folder: Path) -> Path:
         """Write the schedule as `up --faults` reads it."""
@@ -68,18 +63,28 @@ def fault(name: str, target: str, for_s: float, at_s: float = BEGIN_SECONDS, **o
 
 def kills(name: str) -> Meanwhile:
     """Return what kills a process without warning, more than once, while the tape plays."""
+    return lambda play: _at_instants(play, KILLS_AT_SECONDS, lambda: kill_process(play, name))
 
-    def kill(play: Play) -> None:
-        waited = threading.Event()  # nobody sets it: these are instants of the play, not conditions
-        passed = 0.0
-        for at_seconds in KILLS_AT_SECONDS:
-            waited.wait(at_seconds - passed)
-            passed = at_seconds
-            if play.is_over():  # on a slow machine the other one came late
-                return
-            kill_process(play, name)
 
-    return kill
+def shuts_postgres_down(seed: int) -> Meanwhile:
+    """Return what shuts Postgres down at once, at random instants from the tape's beginning to its end."""
+
+    def shut_down(play: Play) -> None:
+        drawn = Random(seed)  # noqa: S311  the same instants in every play
+        instants = sorted(drawn.uniform(0, play.tape_seconds) for _ in range(SHUTDOWNS))
+        _at_instants(play, instants, lambda: shut_postgres_down(play))
+
+    return shut_down
+
+
+def _at_instants(play: Play, instants_seconds: Sequence[float], act: Callable[[], None]) -> None:
+    """Act at instants from now on, or as soon after one as the last act is over; not once the play is over."""
+    began, waited = time.monotonic(), threading.Event()  # nobody sets it: these are instants, not conditions
+    for at_seconds in instants_seconds:
+        waited.wait(max(0.0, began + at_seconds - time.monotonic()))
+        if play.is_over():  # on a slow machine the last ones come late
+            return
+        act()
 
 
 def _http(name: str, for_s: float, **options: Any) -> tuple[dict[str, Any], ...]:
@@ -101,6 +106,8 @@ CASES: Final = {
         Case("reorder_rows", _http("reorder_rows", ALWAYS)),
         Case("no_block_timestamp", (fault("no_block_timestamp", "rpc", ALWAYS),)),
         Case("kill_postgres", meanwhile=kills("postgres")),
+        Case("postgres_shutdowns", meanwhile=shuts_postgres_down(5)),
+        Case("postgres_shutdowns_again", meanwhile=shuts_postgres_down(23)),
         Case("kill_valkey", meanwhile=kills("valkey")),
         Case("simulators_killed", meanwhile=kill_simulators),
         Case("kill_ingest", meanwhile=kills("ingest")),

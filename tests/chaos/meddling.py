@@ -1,11 +1,13 @@
 """What is done to a stack's processes while a tape plays. It waits for conditions, but for the instants of kills."""
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -23,6 +25,8 @@ REDIS_AWAY: Final = '"event":"redis_away"'
 SUBSCRIBED: Final = '"event":"websocket_subscribed"'
 NOTICED_SECONDS: Final = 180.0
 SECOND: Final = "ingest-second"
+POSTGRES: Final = "postgres"
+AWAY: Final = "away.jsonl"
 SIMULATORS: Final = ("simulator-user", "simulator-global")
 SEED: Final = 20_261_122
 KILLS: Final = 24
@@ -32,20 +36,47 @@ STOPPED_SECONDS: Final = (0.5, 6.0)
 """Shortest and longest time for which one is stopped instead."""
 
 
-def kill_process(play: Play, name: str) -> None:
-    """End a database or a service without warning and wait until another runs in its place."""
-    before = play.pid_of(name)
-    assert before is not None, f"{name} does not run"
-    os.kill(before, signal.SIGKILL)
-    play.wait_until(lambda: play.pid_of(name) not in {None, before}, f"another {name}")
+def kill_process(play: Play, name: str, how: signal.Signals = signal.SIGKILL) -> None:
+    """End a database or a service without warning, wait until another runs in its place, and note when it was away."""
+    killed: list[int] = []
+
+    def is_killed() -> bool:
+        pid = play.pid_of(name)
+        if pid is not None:
+            with suppress(ProcessLookupError):  # one just started may have given up, to be started again
+                os.kill(pid, how)
+                killed.append(pid)
+        return bool(killed)
+
+    play.wait_until(is_killed, f"{name} to run")
+    began = time.time()
+    play.wait_until(lambda: play.pid_of(name) not in {None, *killed}, f"another {name}")
+    note_away(play, name, began, time.time())
+
+
+def note_away(play: Play, name: str, began: float, ended: float) -> None:
+    """Note beside the logs from when to when a process was away, in seconds of the epoch."""
+    with (play.data_dir / "logs" / AWAY).open("a", encoding="utf-8") as notes:
+        notes.write(json.dumps({"name": name, "from": began, "to": ended}) + "\n")
+
+
+def shut_postgres_down(play: Play) -> None:
+    """Have Postgres end at once without a checkpoint and wait until another runs: its own immediate shutdown."""
+    kill_process(play, POSTGRES, signal.SIGQUIT)
 
 
 def end_databases_once(play: Play) -> None:
-    """Kill Postgres, and once fills are recorded again Valkey; both while the tape plays."""
-    for name in ("postgres", "valkey"):
-        recorded = play.log("ingest").count(RECORDED)
-        play.wait_until(lambda seen=recorded: play.log("ingest").count(RECORDED) > seen, "further fills")  # type: ignore[misc]
-        kill_process(play, name)
+    """Shut Postgres down and kill it as it recovers, and once fills are recorded again Valkey; all in mid-play."""
+    _wait_for_further_fills(play)
+    shut_postgres_down(play)
+    kill_process(play, POSTGRES)
+    _wait_for_further_fills(play)
+    kill_process(play, "valkey")
+
+
+def _wait_for_further_fills(play: Play) -> None:
+    recorded = play.log("ingest").count(RECORDED)
+    play.wait_until(lambda: play.log("ingest").count(RECORDED) > recorded, "further fills")
 
 
 def run_second_ingest_without_valkey(play: Play) -> None:
@@ -118,15 +149,21 @@ def _second_simulator(play: Play, name: str) -> subprocess.Popen[bytes]:
     return _beside(play, name, "services.simulator", f"{name}-second")
 
 
-def _take_valkey_away(play: Play) -> Callable[[], object]:
+def _take_valkey_away(play: Play) -> Callable[[], None]:
     """End Valkey without warning; it stays away until what this returns is called."""
     data_dir = existing_data_dir(play.data_dir)
     supervisor = Supervisor(data_dir, Memory(data_dir.root / "stack.json").stack_id)
     pid = play.pid_of("valkey")
     assert pid is not None, "valkey does not run"
+    began = time.time()
     os.kill(pid, signal.SIGKILL)
     supervisor.stop_program("valkey")  # or the supervisor would start it again at once
-    return partial(supervisor.start_program, "valkey")
+
+    def bring_back() -> None:
+        supervisor.start_program("valkey")
+        note_away(play, "valkey", began, time.time())
+
+    return bring_back
 
 
 def _have_logged(play: Play, names: Iterable[str], what: str) -> bool:

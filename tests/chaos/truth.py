@@ -4,11 +4,11 @@ Three accounts: what was counted (sightings as exported), what contact is claime
 that fills of that time were seen soon, a gap is the admission that nothing was), and what the schedule did to whom.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from tests.chaos.account import API, CHAIN, SECOND, Account, Gap, Stretch
+from tests.chaos.counted import COUNTED
 from tests.oracle.run import microseconds
 
 START_SECONDS: Final = 10
@@ -41,8 +41,7 @@ def untruths(account: Account) -> list[str]:
     """Return every sentence in which the report of a play that drained says something untrue."""
     checks = (
         _verdict,
-        _counts,
-        _lags,
+        *COUNTED,
         _chain_claims,
         _api_claims,
         _chain_struck,
@@ -67,57 +66,6 @@ def _verdict(account: Account) -> Iterator[str]:
             yield f"{day['user']} with {day['fills']} fills is {day['answer']!r}"
     if {source["source"]: source["configured"] for source in report["sources"]} != {CHAIN: True, API: True}:
         yield f"sources are {report['sources']}"
-
-
-def _day(row: dict[str, Any]) -> tuple[str, int]:
-    return row["user_label"], row["event_time"] // (86_400 * SECOND)
-
-
-def _counts(account: Account) -> Iterator[str]:
-    seen = account.seen
-    expected: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
-    for row in account.run["events"]:
-        counted = expected[_day(row)]
-        if row["kind"] != "TRADE":
-            counted["others"] += 1  # empty ones and such too, which are not booked
-        elif not row["booked"]:
-            continue
-        elif row["status"] != "CANONICAL":
-            counted["reversed"] += 1
-        else:
-            sources = seen[row["id"]].keys()
-            counted["fills"] += 1
-            counted["both" if len(sources) > 1 else "only_api" if API in sources else "only_chain or awaiting"] += 1
-            counted["mismatched"] += row["mismatch"] is not None
-    names = ("fills", "both", "only_api", "mismatched", "reversed", "others")
-    told = {
-        (row["user"], microseconds(f"{row['day']}T00:00:00.000000Z") // (86_400 * SECOND)): row
-        for row in account.report["days"]
-    }
-    for key in expected.keys() | told.keys():
-        row, counted = told.get(key, {}), expected[key]
-        got = {name: row.get(name, 0) for name in names} | {
-            "only_chain or awaiting": row.get("only_chain", 0) + row.get("awaiting_api", 0)
-        }
-        if got != (wanted := {name: counted[name] for name in got}):
-            yield f"{key[0]}: {got}, the sightings say {wanted}"
-
-
-def _lags(account: Account) -> Iterator[str]:
-    seen = account.seen
-    lags: defaultdict[tuple[str, int, str], list[int]] = defaultdict(list)
-    for row in account.run["events"]:
-        if row["kind"] == "TRADE" and row["status"] == "CANONICAL" and row["booked"]:
-            for source, at in seen[row["id"]].items():
-                lags[*_day(row), source].append(max(0, at - row["event_time"]) // 1000)
-    for day in account.report["days"]:
-        number = microseconds(f"{day['day']}T00:00:00.000000Z") // (86_400 * SECOND)
-        for source, name in ((CHAIN, "chain_lag"), (API, "api_lag")):
-            found = sorted(lags[day["user"], number, source])
-            wanted = [found[-(-len(found) * part // 100) - 1] for part in (50, 95)] if found else []
-            told = [day[name]["median_ms"], day[name]["p95_ms"]] if day[name] else []
-            if len(told) != len(wanted) or any(abs(one - other) > 1 for one, other in zip(told, wanted, strict=True)):
-                yield f"{name} of {day['user']} is {told} ms, the sightings say {wanted}"
 
 
 def _claims(

@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 def wrong(name: str, tape: Path, undisturbed: Played, play: Played) -> list[str]:
     """Return what a disturbed play did otherwise than the undisturbed one, and what it did wrong by itself."""
     assert play.code == 0, play.output
-    found = unexcused(audit(tape, play.exports, Fraction(SPEED)), SHORT[name])
-    differs = difference(facts(undisturbed.exports), facts(play.exports))
-    letters = [str(row) for row in read_run(play.exports)["deadletters"] if row["status"] == "OPEN"]
     write_report(play.data_dir, play.exports)
-    untrue = untruths(read_account(play.exports, play.data_dir, SHORT[name]))
-    return [*found, *letters, *([differs] if differs else []), *untrue]
+    account = read_account(play.exports, play.data_dir, SHORT[name])
+    found = unexcused(audit(tape, play.exports, Fraction(SPEED)), account)
+    differs = difference(facts(undisturbed.exports), facts(play.exports))
+    letters = [str(row) for row in account.run["deadletters"] if row["status"] == "OPEN"]
+    return [*found, *letters, *([differs] if differs else []), *untruths(account)]
 
 
 def test_under_every_fault_a_play_ends_as_undisturbed(short_tape: Path, undisturbed: Played, storm: Played) -> None:

@@ -7,7 +7,19 @@ It shares no code with the services and may be slow: rationals instead of roundi
 from fractions import Fraction
 from pathlib import Path
 
-from tests.oracle import attempts, clock, events, grouping, holdings, ledger, order, rules, shadow, valuation
+from tests.oracle import (
+    attempts,
+    clock,
+    events,
+    grouping,
+    holdings,
+    ledger,
+    order,
+    portfolios,
+    rules,
+    shadow,
+    valuation,
+)
 from tests.oracle.run import Run, Violation, read_run
 from tests.oracle.tape import Tape, read_tape
 
@@ -17,7 +29,7 @@ __all__ = ["Run", "Tape", "Violation", "audit", "audit_run", "read_run", "read_t
 def audit_run(tape: Tape, run: Run, speed: Fraction = Fraction(1)) -> list[Violation]:
     """Return everything a run got wrong against its tape."""
     found: list[Violation] = []
-    for module in (events, shadow, grouping, order, ledger, holdings, valuation, rules):
+    for module in (events, shadow, grouping, order, ledger, holdings, valuation, portfolios, rules):
         for check in module.CHECKS:
             found.extend(check(tape, run))
     under, wall = rules.rules_by_version(run), clock.read_clock(tape, run, speed)

@@ -77,8 +77,8 @@ def _fits(row: Row, first: Row, slack: int = 0) -> bool:
     )
 
 
-def check_joins_the_earliest(_tape: Tape, run: Run) -> Iterator[Violation]:
-    """No event sits in a later group of its key while an earlier one was open for it."""
+def left_out(run: Run) -> Iterator[tuple[Row, Row, Row]]:
+    """Yield each event that sits in a later group while an earlier one was open for it: (event, its group, that)."""
     events = {row["id"]: row for row in run["events"]}
     by_key: dict[tuple[str, str, str, str], list[tuple[Row, Row]]] = {}
     for group in run["groups"]:
@@ -91,9 +91,18 @@ def check_joins_the_earliest(_tape: Tape, run: Run) -> Iterator[Violation]:
             for member in (events[event] for event in group["event_ids"] if event in events):
                 for first, earlier in opened[:place]:
                     if _order(first) < _order(member) and _fits(member, first, COMMIT_SLACK_MICROSECONDS):
-                        yield Violation(
-                            CHECK, f"event {member['id']}", f"in group {group['id']}, {earlier['id']} was open for it"
-                        )
+                        yield member, group, earlier
+
+
+def open_for(member: Row, group: Row, earlier: Row) -> Violation:
+    """Return what is said of an event in a later group than it might have been in."""
+    return Violation(CHECK, f"event {member['id']}", f"in group {group['id']}, {earlier['id']} was open for it")
+
+
+def check_joins_the_earliest(_tape: Tape, run: Run) -> Iterator[Violation]:
+    """No event sits in a later group of its key while an earlier one was open for it."""
+    for member, group, earlier in left_out(run):
+        yield open_for(member, group, earlier)
 
 
 def check_group_amounts(_tape: Tape, run: Run) -> Iterator[Violation]:

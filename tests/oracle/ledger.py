@@ -9,6 +9,8 @@ from tests.oracle.shadow import payout_of, settled_cash
 from tests.oracle.tape import Tape
 
 CHECK = "ledger"
+BANKROLL = 10_000_000_000
+FLOWS = {"deposit": 1, "withdrawal": -1}
 
 
 def portfolio(row: Row) -> tuple[str, str | None]:
@@ -19,6 +21,17 @@ def portfolio(row: Row) -> tuple[str, str | None]:
 def entries(run: Run) -> list[Row]:
     """Return all ledger entries in their total order."""
     return sorted(run["ledger"], key=lambda row: int(row["seq"]))
+
+
+def bankroll_of(tape: Tape) -> int:
+    """Return what every executable portfolio of a tape starts with."""
+    return int(tape.config.get("bankroll_micros") or BANKROLL)
+
+
+def flows(run: Run, owner: tuple[str, str | None]) -> list[int]:
+    """Return what the operator put into a portfolio, or (negative) took out, as the audit tells."""
+    told = [(FLOWS[row["action"]], row["detail"]) for row in run["audit"] if row["action"] in FLOWS]
+    return [sign * int(detail["amount_micros"]) for sign, detail in told if (detail["scope"], detail["user"]) == owner]
 
 
 def check_keys_unique(_tape: Tape, run: Run) -> Iterator[Violation]:
@@ -146,14 +159,14 @@ def check_settlements(tape: Tape, run: Run) -> Iterator[Violation]:
             yield Violation(CHECK, f"position {place}", f"{held} shares of a resolved token were not settled")
 
 
-def check_bankroll(_tape: Tape, run: Run) -> Iterator[Violation]:
-    """Find exactly one opening DEPOSIT, the bankroll, in each executable portfolio, before anything else."""
+def check_bankroll(tape: Tape, run: Run) -> Iterator[Violation]:
+    """Find the opening DEPOSIT, of the tape's bankroll, in each executable portfolio, before anything else."""
     first: dict[tuple[str, str | None], Row] = {}
     for row in entries(run):
         if row["scope"] != "SHADOW_USER":
             first.setdefault(portfolio(row), row)
     for place, row in first.items():
-        if row["entry_type"] != "DEPOSIT" or row["cash_delta_micros"] <= 0:
+        if row["entry_type"] != "DEPOSIT" or row["cash_delta_micros"] != bankroll_of(tape):
             yield Violation(CHECK, f"portfolio {place}", f"starts with {row['entry_type']} {row['cash_delta_micros']}")
 
 

@@ -49,6 +49,22 @@ def audited(moment: str, action: str, subject: str = "engine_paused") -> Breakag
     return lambda rows: rows.update(audit=[{"at": moment, "action": action, "subject": subject, "detail": {}}])
 
 
+def a_micro_off(kind: str, name: str, /, **wanted: Any) -> Breakage:
+    def break_it(rows: Rows) -> None:
+        find(rows, kind, **wanted)[name] += 1
+
+    return break_it
+
+
+def flow(action: str, amount: int, scope: str, user: str | None) -> dict[str, Any]:
+    detail = {"amount_micros": amount, "scope": scope, "user": user}
+    return {"at": at(1), "action": action, "subject": "a portfolio", "detail": detail}
+
+
+MONEY = (
+    "cash_micros", "exposure_micros", "equity_micros", "unrealized_pnl_micros", "realized_pnl_micros",
+    "deposits_micros", "withdrawals_micros", "fees_micros",
+)  # fmt: skip
 BUY, SELL = {"id": "EXEC_USER-g1"}, {"id": "EXEC_USER-g3"}
 SPLIT = {"id": "EXEC_USER-g2"}
 BREAKAGES: dict[str, tuple[str, Breakage]] = {
@@ -151,9 +167,7 @@ BREAKAGES: dict[str, tuple[str, Breakage]] = {
     ),
     "a shadow position is left over": (
         "shadow",
-        lambda rows: rows["positions"].append(
-            {"scope": "SHADOW_USER", "user_label": "anna", "asset_id": UP, "share_micros": 1}
-        ),
+        changed("positions", {"scope": "SHADOW_USER", "asset_id": UP}, share_micros=1),
     ),
     "equity before a decision is wrong": ("valuation", changed("attempts", SELL, equity_micros=9_999_752_733)),
     "exposure before a decision is wrong": ("valuation", changed("attempts", SELL, exposure_market_micros=0)),
@@ -179,6 +193,53 @@ BREAKAGES: dict[str, tuple[str, Breakage]] = {
     "a disabled user was copied": ("decision", audited(at(1), "user.disable", "anna")),
     "an EXECUTE with a counterfactual": ("decision", changed("attempts", BUY, counterfactual_share_micros=1)),
     "a split that cost another amount": ("decision", changed("attempts", SPLIT, filled_notional_micros=4_999_999)),
+    **{
+        f"{scope} has {name} a micro off": (
+            "portfolios",
+            changed("positions", {"scope": scope, "asset_id": UP}, **{name: value}),
+        )
+        for scope, realized in (("SHADOW_USER", 735_000_000), ("EXEC_USER", 7_054_000), ("EXEC_GLOBAL", 7_054_000))
+        for name, value in (("share_micros", 1), ("cost_micros", -1), ("realized_pnl_micros", realized + 1))
+    },
+    **{
+        f"{scope}'s snapshot has {name} a micro off": ("portfolios", a_micro_off("snapshots", name, scope=scope))
+        for scope in ("SHADOW_USER", "EXEC_USER", "EXEC_GLOBAL")
+        for name in MONEY
+    },
+    "a position is missing": ("portfolios", without("positions", scope="SHADOW_USER", asset_id=DOWN)),
+    "a position nobody took": (
+        "portfolios",
+        doubled("positions", {"scope": "EXEC_USER", "asset_id": UP}, asset_id="333", cost_micros=1),
+    ),
+    "a portfolio is missing": ("portfolios", without("snapshots", scope="EXEC_GLOBAL")),
+    "an older snapshot does not add up": (
+        "portfolios",
+        doubled("snapshots", {"scope": "EXEC_USER"}, at=at(30), unrealized_pnl_micros=1),
+    ),
+    "a settlement in parts that do not add up": (
+        "portfolios",
+        changed("ledger", {"scope": "EXEC_USER", "entry_type": "SETTLEMENT", "asset_id": UP}, share_delta_micros=-1),
+    ),
+    "a copy is put down to nobody": (
+        "portfolios",
+        changed("ledger", {"scope": "EXEC_GLOBAL", "entry_type": "TRADE_FILL"}, source_user=None),
+    ),
+    "a user's own copy is put down to a user": (
+        "portfolios",
+        changed("ledger", {"scope": "EXEC_USER", "entry_type": "TRADE_FILL"}, source_user="anna"),
+    ),
+    "a deposit that nobody made": (
+        "ledger",
+        doubled("ledger", {"scope": "EXEC_USER", "entry_type": "DEPOSIT"}, id="l99", seq=99, ref_id="twice"),
+    ),
+    "a deposit that was not posted": (
+        "portfolios",
+        lambda rows: rows.update(audit=[flow("deposit", 5, "EXEC_USER", "anna")]),
+    ),
+    "a bankroll of another size": (
+        "ledger",
+        changed("ledger", {"scope": "EXEC_USER", "entry_type": "DEPOSIT"}, cash_delta_micros=10_000_000_001),
+    ),
     "a configuration of later": ("config", changed("config", {}, effective_at=at(50))),
     "a configuration of before": ("config", doubled("config", {}, version=2, effective_at=at(1))),
 }

@@ -7,6 +7,8 @@ Anna buys 2,000 Up at 0.51 as taker, splits 500, sells 1,000 Up at 0.505 as make
   (9.81 would cost 5.1012); fee 0.05 * 10.196 * (19.8 - 10.196) / 19.8 = 0.24727 floored to 0.00001.
 - Copy of the split: 5. Copy of the sale: target 5.05; limit 0.495; 10.10 at 0.50 = 5.05, fee 0.05 * 5.05 / 2 = 0.12625.
 - Both executables end with 10,000 - 10.196 - 0.24727 - 5 + 5.05 - 0.12625 + 14.70 = 10,004.18048.
+- Her Up realises 505 - 508 (of 1,270 for 2,500), then 1,500 - 762: 735. Her Down cost 250 and pays nothing.
+- A copy's Up realises 5.05 - 5.170549 (of 12.696 for 24.80), then 14.70 - 7.525451: 7.054. Its Down cost 2.50.
 """
 
 from typing import Any
@@ -200,7 +202,7 @@ def _entries(
         {
             "scope": scope,
             "user_label": label,
-            "source_user": None,
+            "source_user": "anna" if scope == "EXEC_GLOBAL" and ref in refs else None,
             "condition_id": CONDITION if asset else None,
             "asset_id": asset,
             "entry_type": kind,
@@ -244,12 +246,15 @@ def _ledger() -> list[dict[str, Any]]:
     return [{"id": f"l{seq}", "seq": seq, **row} for seq, row in enumerate(rows, 1)]
 
 
+ENDS = (
+    ("SHADOW_USER", "anna", 460_010_000, 0, 24_990_000, (735_000_000, -250_000_000)),
+    ("EXEC_USER", "anna", 10_004_180_480, 10_000_000_000, 373_520, (7_054_000, -2_500_000)),
+    ("EXEC_GLOBAL", None, 10_004_180_480, 10_000_000_000, 373_520, (7_054_000, -2_500_000)),
+)
+"""Scope, user, cash, deposits, fees, and what Up and Down realised, in the end."""
+
+
 def _snapshots() -> list[dict[str, Any]]:
-    ends = [
-        ("SHADOW_USER", "anna", 460_010_000),
-        ("EXEC_USER", "anna", 10_004_180_480),
-        ("EXEC_GLOBAL", None, 10_004_180_480),
-    ]
     return [
         {
             "scope": scope,
@@ -258,8 +263,22 @@ def _snapshots() -> list[dict[str, Any]]:
             "equity_micros": cash,
             "cash_micros": cash,
             "exposure_micros": 0,
+            "unrealized_pnl_micros": 0,
+            "realized_pnl_micros": sum(realized) - fees,
+            "deposits_micros": deposits,
+            "withdrawals_micros": 0,
+            "fees_micros": fees,
         }
-        for scope, label, cash in ends
+        for scope, label, cash, deposits, fees, realized in ENDS
+    ]
+
+
+def _positions() -> list[dict[str, Any]]:
+    blank = {"condition_id": CONDITION, "share_micros": 0, "cost_micros": 0, "flags": []}
+    return [
+        {"scope": scope, "user_label": label, "asset_id": asset, "realized_pnl_micros": each, **blank}
+        for scope, label, _, _, _, realized in ENDS
+        for asset, each in zip((UP, DOWN), realized, strict=True)
     ]
 
 
@@ -277,7 +296,7 @@ def run_rows() -> Rows:
         "attempts": [row for scope in SCOPES for row in _attempts(scope, groups)],
         "fills": [row for scope in SCOPES for row in _fills(scope)],
         "ledger": _ledger(),
-        "positions": [],
+        "positions": _positions(),
         "snapshots": _snapshots(),
         "books": [
             {

@@ -44,6 +44,8 @@ class Play:
 
     def __init__(self, tape: Path, folder: Path, *options: object, speed: int) -> None:
         self.data_dir = folder / "data"
+        head = json.loads((tape / "tape.json").read_text(encoding="utf-8"))
+        self.tape_seconds: float = (head["end_ms"] - head["start_ms"]) / 1000 / speed
         self._exports = folder / "exports"
         self._log = folder / "up.log"
         folder.mkdir(parents=True, exist_ok=True)
