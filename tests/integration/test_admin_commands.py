@@ -30,13 +30,6 @@ Command = Callable[..., Any]
 
 
 @pytest.fixture
-async def world(database: Database) -> World:
-    found = World(database)
-    await found.open()
-    return found
-
-
-@pytest.fixture
 def stack(database: Database, redis_url: str) -> SimpleNamespace:
     return SimpleNamespace(database_url=database.url(), redis_url=redis_url)
 

@@ -22,13 +22,6 @@ pytestmark = pytest.mark.integration
 USER, GLOBAL = Scope.EXEC_USER, Scope.EXEC_GLOBAL
 
 
-@pytest.fixture
-async def world(database: Database) -> World:
-    found = World(database)
-    await found.open()
-    return found
-
-
 async def test_a_group_becomes_one_attempt_with_its_fills_in_each_scope(world: World) -> None:
     group = await world.close_group()
     for scope in (USER, GLOBAL):

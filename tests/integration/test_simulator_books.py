@@ -12,7 +12,6 @@ from services.simulator.commands import replay_attempts
 from services.simulator.replay import replay
 from services.simulator.retention import BATCH_MAX, KEPT, Retention
 from services.simulator.store.books import BookStore
-from tests.support.databases import Database
 from tests.support.decisions import BOOK, YES
 from tests.support.simulator_world import World
 
@@ -20,13 +19,6 @@ pytestmark = pytest.mark.integration
 
 LEVELS = 60
 BOOK_BYTES_MAX = 2_000
-
-
-@pytest.fixture
-async def world(database: Database) -> World:
-    found = World(database)
-    await found.open()
-    return found
 
 
 def deep_book() -> Book:

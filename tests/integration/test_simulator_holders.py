@@ -28,13 +28,6 @@ WOKEN_SECONDS = 20
 
 
 @pytest.fixture
-async def world(database: Database) -> World:
-    found = World(database)
-    await found.open()
-    return found
-
-
-@pytest.fixture
 def host() -> Iterator[str]:
     with serving_books() as url:
         yield url

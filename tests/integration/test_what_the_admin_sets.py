@@ -18,20 +18,12 @@ from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import Scope
 from services.simulator.commands import apply_config_file
 from services.simulator.store.configs import ConfigStore
-from tests.support.databases import Database
 from tests.support.decisions import CONDITION, YES, usdc
 from tests.support.simulator_world import HERON, OTTER, World
 
 pytestmark = pytest.mark.integration
 USER, GLOBAL = Scope.EXEC_USER, Scope.EXEC_GLOBAL
 OTHER = "0x" + "d" * 64
-
-
-@pytest.fixture
-async def world(database: Database) -> World:
-    found = World(database)
-    await found.open()
-    return found
 
 
 async def put(world: World, changes: Mapping[UUID | None, Mapping[str, Any]], **more: Any) -> list[UUID | None]:
