@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.domain.kinds import Scope
+from libs.common.domain.statistics import Loss, Start, drawdown, loss_since
 from services.simulator.core.guardrails import breakers
 from services.simulator.core.portfolio import PortfolioState
 from services.simulator.core.rules import Ratio, Rules
@@ -76,23 +77,27 @@ def _breakers(state: PortfolioState, rules: Rules) -> tuple[Breaker, ...]:
     """Return the breakers of a portfolio, judged by the same function as a decision's."""
     view = state.worth()
     checks, _ = breakers(view, rules, opens=True)
-    starts = [
-        _moved(view.day_start_equity_micros, view.day_flows_micros),
-        _moved(view.week_start_equity_micros, view.week_flows_micros),
-        view.peak_equity_micros,
+    day = (view.day_start_equity_micros, view.day_flows_micros)
+    week = (view.week_start_equity_micros, view.week_flows_micros)
+    starts = [Start(*day).moved_micros, Start(*week).moved_micros, view.peak_equity_micros]
+    losses = [
+        loss_since(*day, view.equity_micros),
+        loss_since(*week, view.equity_micros),
+        drawdown(view.peak_equity_micros, view.equity_micros),
     ]
     limits: Sequence[Ratio] = (rules.daily_loss, rules.weekly_loss, rules.drawdown)
     return tuple(
         Breaker(
             name.rpartition(".")[2],
             start,
-            -((view.equity_micros - start) * PPM // start) if start is not None and start > 0 else None,
+            None if loss is None else _ppm(loss),
             limit.floor_of(PPM),
             passed is False,
         )
-        for (name, passed, *_), start, limit in zip(checks, starts, limits, strict=True)
+        for (name, passed, *_), start, loss, limit in zip(checks, starts, losses, limits, strict=True)
     )
 
 
-def _moved(start: int | None, flows: int) -> int | None:
-    return None if start is None else start + flows
+def _ppm(loss: Loss) -> int:
+    """Return a loss in parts per million, rounded up."""
+    return -(-loss.lost_micros * PPM // loss.base_micros)

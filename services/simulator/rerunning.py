@@ -16,6 +16,7 @@ from libs.common.domain.config import CopyConfig
 from libs.common.domain.config_test import ConfigTestResult
 from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import GroupKind, Scope, Side
+from libs.common.domain.statistics import start_of_day
 from services.simulator.core.rerun import Course
 from services.simulator.core.rules import Rules, compile_rules
 from services.simulator.core.tally import Findings
@@ -253,7 +254,7 @@ def _book_key(row: Record) -> BookSideKey:
 
 def _midnights(since: datetime, until: datetime) -> list[Event]:
     """Return every 00:00 UTC in [since, until)."""
-    day = since.replace(hour=0, minute=0, second=0, microsecond=0)
+    day = start_of_day(since)
     found = []
     while day < until:
         if day >= since:

@@ -4,7 +4,8 @@ Throughput: a backlog of fills arrives on the chain at once, the decision delay 
 to the last posting in the last scope. Latency: fills trickle in at the usual delay; from the log to the announcement of
 the committed attempt, minus the window and the delay that the configuration asks for (EXEC_GLOBAL counts from its
 effective due). Memory: proportional and resident set of every process during the trickle. Lateness of decisions, pure
-decisions, detection, decoders and the test of a configuration: see the files of their names.
+decisions, detection, decoders, what a long past costs (growth.py) and the test of a configuration: see the files of
+their names.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -42,6 +43,9 @@ BANKROLL_MICROS = 10**15
 WINDOW_MS = 2_000
 START_TIMEOUT_SECONDS = 90
 END_TIMEOUT_SECONDS = 600
+EVER = datetime(2000, 1, 1, tzinfo=UTC)
+AT_ONCE = {"global": {"decision_latency_ms": 0, "jitter_ms": 0}, "bankroll_micros": BANKROLL_MICROS}
+"""Configuration of a backlog: nothing waits."""
 LOOK_SECONDS = 1.0
 
 
@@ -104,34 +108,47 @@ def _wait_playing(process: subprocess.Popen[bytes], log: Path) -> None:
 
 def measure_throughput(folder: Path, fills: int) -> dict[str, float]:
     """Return fills and groups per second through all three scopes."""
-    # The tape is long enough to hold new book versions for as long as the backlog takes.
-    load = Load(fills=fills, spread_ms=1_000, length_ms=120_000)
-    delay = {"decision_latency_ms": 0, "jitter_ms": 0}
-    with running_stack(folder, load, {"global": delay, "bankroll_micros": BANKROLL_MICROS}) as stack:
-        deadline = time.monotonic() + END_TIMEOUT_SECONDS
-        while time.monotonic() < deadline:
-            (done,) = stack.query(
-                "SELECT (SELECT count(*) FROM trade_event) AS fills,"
-                " (SELECT count(*) FROM event_group_member) AS grouped, (SELECT count(*) FROM event_group) AS groups,"
-                " (SELECT count(*) FROM copy_attempt) AS attempts,"
-                " (SELECT count(*) FROM copy_attempt WHERE decision = 'EXECUTE' AND posted_at IS NULL) AS unposted,"
-                " (SELECT count(*) FROM ledger_entry WHERE scope = 'SHADOW_USER' AND entry_type = 'TRADE_FILL')"
-                " AS shadow"
-            )
-            if (
-                done.fills == done.grouped == done.shadow == fills
-                and done.attempts == 2 * done.groups
-                and not done.unposted
-            ):
-                break
-            time.sleep(LOOK_SECONDS)
-        else:
-            raise RuntimeError(f"not done after {END_TIMEOUT_SECONDS} s: {done}")
-        (row,) = stack.query(
-            "SELECT (SELECT max(created_at) FROM ledger_entry) - (SELECT min(detect_time) FROM trade_event) AS took,"
-            " (SELECT max(detect_time) - min(detect_time) FROM trade_event) AS detected,"
-            " (SELECT count(*) FROM copy_attempt WHERE decision = 'EXECUTE') AS executed"
+    with running_stack(folder, backlog(fills), AT_ONCE) as stack:
+        return await_backlog(stack, fills)
+
+
+def backlog(fills: int) -> Load:
+    """Return fills that arrive at once; the tape is long enough to hold new books for as long as they take."""
+    return Load(fills=fills, spread_ms=1_000, length_ms=120_000)
+
+
+def await_backlog(stack: Stack, fills: int, since: datetime = EVER, after: int = 0) -> dict[str, float]:
+    """Wait until `fills` detected `since` then are through, and say how fast; entries up to `after` are not theirs."""
+    entries, then = f"seq > {after}", f"'{since.isoformat()}'"
+    deadline = time.monotonic() + END_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        (done,) = stack.query(
+            f"SELECT (SELECT count(*) FROM trade_event WHERE detect_time >= {then}) AS fills,"  # noqa: S608
+            " (SELECT count(*) FROM event_group g JOIN event_group_member m ON m.group_id = g.id"
+            f" WHERE first_detect_time >= {then}) AS grouped,"
+            f" (SELECT count(*) FROM event_group WHERE first_detect_time >= {then}) AS groups,"
+            f" (SELECT count(*) FROM copy_attempt WHERE scope IN ('EXEC_USER', 'EXEC_GLOBAL') AND decided_at >= {then})"
+            " AS attempts,"
+            " (SELECT count(*) FROM copy_attempt WHERE decision = 'EXECUTE' AND posted_at IS NULL) AS unposted,"
+            f" (SELECT count(*) FROM ledger_entry WHERE {entries} AND scope = 'SHADOW_USER'"
+            " AND entry_type = 'TRADE_FILL') AS shadow"
         )
+        if (
+            done.fills == done.grouped == done.shadow == fills
+            and done.attempts == 2 * done.groups
+            and not done.unposted
+        ):
+            break
+        time.sleep(LOOK_SECONDS)
+    else:
+        raise RuntimeError(f"not done after {END_TIMEOUT_SECONDS} s: {done}")
+    (row,) = stack.query(
+        f"SELECT (SELECT max(created_at) FROM ledger_entry WHERE {entries})"  # noqa: S608
+        f" - (SELECT min(detect_time) FROM trade_event WHERE detect_time >= {then}) AS took,"
+        f" (SELECT max(detect_time) - min(detect_time) FROM trade_event WHERE detect_time >= {then}) AS detected,"
+        " (SELECT count(*) FROM copy_attempt WHERE scope IN ('EXEC_USER', 'EXEC_GLOBAL')"
+        f" AND decided_at >= {then} AND decision = 'EXECUTE') AS executed"
+    )
     seconds = row.took.total_seconds()
     return {
         "fills": fills,
@@ -236,7 +253,8 @@ def _memory(pss: dict[str, int], rss: dict[str, int]) -> dict[str, Any]:
 
 def main() -> int:
     """Measure, print, and write the figures where --json says."""
-    from tests.bench.detection import measure_detection  # which builds on this module
+    from tests.bench.detection import measure_detection  # which, as the next two, builds on this module
+    from tests.bench.growth import EVENTS, measure_growth
     from tests.bench.lateness import measure_lateness
 
     parser = argparse.ArgumentParser(
@@ -250,6 +268,7 @@ def main() -> int:
     parser.add_argument(
         "--groups-rate", type=int, default=50, help="groups per second that must be decided in time (50)"
     )
+    parser.add_argument("--events", type=int, default=EVENTS, help=f"fills preloaded for growth ({EVENTS}; 0: skip)")
     parser.add_argument("--keep", action="store_true", help="keep the data directories")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="shadowbook-bench-"))
@@ -259,6 +278,9 @@ def main() -> int:
             (folder / part).mkdir()
         figures: dict[str, Any] = measure_latency(folder / "latency", options.rate, options.seconds)
         figures |= measure_throughput(folder / "backlog", options.fills)
+        if options.events:
+            (folder / "growth").mkdir(mode=0o711)
+            figures |= measure_growth(folder / "growth", options.fills, options.events)
         figures |= measure_lateness(folder / "lateness", options.groups_rate, options.seconds)
         figures |= measure_decisions()
         figures |= measure_detection(folder / "detection", options.followed_rate, options.seconds)

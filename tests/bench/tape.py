@@ -28,15 +28,15 @@ def _hex(*facts: object, digits: int) -> str:
     return "0x" + sha256("|".join(map(str, facts)).encode()).hexdigest()[:digits]
 
 
-def _token(number: int) -> str:
+def token(number: int) -> str:
     return str(int(_hex("token", number, digits=64), 16))[:76].ljust(76, "7")
 
 
-def _condition(market: int) -> str:
+def condition(market: int) -> str:
     return _hex("condition", market, digits=64)
 
 
-def _wallets(count: int) -> list[dict[str, str]]:
+def wallets(count: int = WALLETS) -> list[dict[str, str]]:
     return [{"label": f"bench-{n:02d}", "wallet": _hex("wallet", n, digits=40)} for n in range(count)]
 
 
@@ -45,12 +45,12 @@ def _markets() -> Iterator[dict[str, Any]]:
         yield {
             "id": str(9_000_000 + market),
             "question": f"Bench market {market}?",
-            "conditionId": _condition(market),
+            "conditionId": condition(market),
             "slug": f"bench-{market}",
             "endDate": "2030-01-01T00:00:00Z",
             "outcomes": '["Yes", "No"]',
             "outcomePrices": '["0.5", "0.5"]',
-            "clobTokenIds": json.dumps([_token(2 * market), _token(2 * market + 1)]),
+            "clobTokenIds": json.dumps([token(2 * market), token(2 * market + 1)]),
             "active": True,
             "closed": False,
             "archived": False,
@@ -68,10 +68,10 @@ def _markets() -> Iterator[dict[str, Any]]:
 
 def _books(length_ms: int) -> Iterator[dict[str, Any]]:
     for at_ms in range(-BOOK_EVERY_MS, length_ms, BOOK_EVERY_MS):
-        for token in range(2 * MARKETS):
+        for place in range(2 * MARKETS):
             yield {
-                "market": _condition(token // 2),
-                "asset_id": _token(token),
+                "market": condition(place // 2),
+                "asset_id": token(place),
                 "timestamp": str(START_MS + at_ms),
                 "hash": _hex("book", token, at_ms, digits=40)[2:],
                 "bids": [{"price": f"{0.499 - 0.001 * n:.3f}", "size": str(400 + 40 * n)} for n in range(LEVELS)][::-1],
@@ -84,28 +84,28 @@ def _books(length_ms: int) -> Iterator[dict[str, Any]]:
 
 
 def _fills(load: Load) -> Iterator[dict[str, Any]]:
-    wallets = _wallets(load.wallets)
+    people = wallets(load.wallets)
     for number in range(load.fills):
         # Neighbouring fills differ in wallet and token, so that a window holds as many groups as it can.
-        token = (number * 37 + number // load.wallets) % (2 * MARKETS)
+        place = (number * 37 + number // load.wallets) % (2 * MARKETS)
         at_ms = START_MS + 1_000 + number * load.spread_ms // load.fills
         size = 1_200 + (number * 13) % 2_000
         yield {
-            "proxy_wallet": wallets[number % load.wallets]["wallet"],
+            "proxy_wallet": people[number % load.wallets]["wallet"],
             "timestamp": at_ms // 1000,
-            "condition_id": _condition(token // 2),
+            "condition_id": condition(place // 2),
             "type": "TRADE",
             "size": size,
             "usdc_size": size * 0.5,
             "transaction_hash": _hex("fill", number, digits=64),
             "price": 0.5,
-            "token_id": _token(token),
+            "token_id": token(place),
             "side": "SELL" if number % 5 == 4 else "BUY",
-            "outcome_index": token % 2,
-            "title": f"Bench market {token // 2}?",
-            "slug": f"bench-{token // 2}",
+            "outcome_index": place % 2,
+            "title": f"Bench market {place // 2}?",
+            "slug": f"bench-{place // 2}",
             "icon": "",
-            "event_slug": f"bench-{token // 2}",
+            "event_slug": f"bench-{place // 2}",
             "outcome": "Yes",
             "name": "",
             "pseudonym": "",
@@ -124,7 +124,7 @@ def write_tape(folder: Path, load: Load) -> None:
         "name": folder.name,
         "start_ms": START_MS,
         "end_ms": START_MS + load.length_ms,
-        "wallets": _wallets(load.wallets),
+        "wallets": wallets(load.wallets),
         "api_lag_ms": 3_000,
     }
     (folder / "tape.json").write_text(json.dumps(meta))

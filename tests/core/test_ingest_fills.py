@@ -100,6 +100,11 @@ def test_a_row_then_its_log_is_one_fill_completed_by_the_log() -> None:
     assert fill.mismatch is None
 
 
+def test_a_fill_is_told_again_when_its_log_tells_no_more_than_its_place() -> None:
+    fills, changes = fold([row()], log(3), log(3), [row()])
+    assert [change.restated for change in changes] == [[], fills, [], []]
+
+
 def test_identical_twins_are_two_fills() -> None:
     assert len(fold(log(3), log(4))[0]) == 2
     assert len(fold([row(), row()])[0]) == 2

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.domain.episodes import Episodes
 from libs.common.domain.kinds import EntryType, GroupKind, Scope, Side
+from libs.common.domain.statistics import attribute, pnl
 from services.ledger.core import entries
 from services.ledger.core.entries import Entry, Owner, Posting
 from services.ledger.core.fold import Holding, apply, in_order, refold
-from services.ledger.core.settle import Payout, attribute, settle
-from services.ledger.core.snapshot import Valued, pnl_micros, value
+from services.ledger.core.settle import Payout, settle
+from services.ledger.core.snapshot import Valued, value
 from tests.support.toy_ledger import ToyLedger, ToyPosition, toy_payout
 
 START = datetime(2026, 9, 28, 9, 0, tzinfo=UTC)
@@ -74,7 +76,7 @@ def test_a_merge_is_the_mirror_image_of_a_split() -> None:
     split = entries.pair(place("s"), GroupKind.SPLIT, LEGS, share_micros=7)
     merge = entries.pair(place("m"), GroupKind.MERGE, LEGS, share_micros=7)
     for bought, sold in zip(split, merge, strict=True):
-        assert refold([bought, sold]) == Holding()
+        assert refold([bought, sold]) == Holding(episodes=Episodes(closed=1))
     assert sum(entry.cash_delta_micros for entry in (*split, *merge)) == 0
 
 
@@ -114,28 +116,28 @@ def test_selling_part_removes_its_share_of_cost_rounded_down_and_selling_all_rem
     assert after_buys == Holding(3_000_000, 1_500_000, 0)
     # floor(1_500_000 * 1_000_001 / 3_000_000) = 500_000
     after_part = fold(buy(3_000_000, 1_500_000), sell(1_000_001, 700_000))
-    assert after_part == Holding(1_999_999, 1_000_000, 200_000)
+    assert after_part == Holding(1_999_999, 1_000_000, 200_000, Episodes(result_micros=200_000))
     after_all = fold(buy(3_000_000, 1_500_000), sell(1_000_001, 700_000), sell(1_999_999, 900_000))
-    assert after_all == Holding(0, 0, 200_000 - 100_000)
+    assert after_all == Holding(0, 0, 200_000 - 100_000, Episodes(1, 1, 100_000))
 
 
 def test_buying_back_a_short_realises_and_selling_through_zero_is_two_trades() -> None:
     short = fold(sell(4_000_000, 2_000_000))
     assert short == Holding(-4_000_000, -2_000_000, 0)
     covered = fold(sell(4_000_000, 2_000_000), buy(1_000_000, 400_000))
-    assert covered == Holding(-3_000_000, -1_500_000, 100_000)
+    assert covered == Holding(-3_000_000, -1_500_000, 100_000, Episodes(result_micros=100_000))
     # 3 of the 5 shares close the long for floor(2_000_000 * 3 / 5); 2 open a short for the rest
     crossed = fold(buy(3_000_000, 900_000), sell(5_000_000, 2_000_000))
-    assert crossed == Holding(-2_000_000, -800_000, 1_200_000 - 900_000)
+    assert crossed == Holding(-2_000_000, -800_000, 1_200_000 - 900_000, Episodes(1, 1))
 
 
-def test_fees_are_not_in_cost() -> None:
-    assert fold(buy(1_000_000, 500_000, fee=9_000)) == Holding(1_000_000, 500_000, 0)
+def test_fees_are_not_in_cost_but_in_the_result_of_the_episode() -> None:
+    assert fold(buy(1_000_000, 500_000, fee=9_000)) == Holding(1_000_000, 500_000, 0, Episodes(result_micros=-9_000))
 
 
 def test_an_adjustment_without_shares_realises_its_cash() -> None:
     adjusted = entries.adjustment(place("a"), "1001", share_delta_micros=0, cash_delta_micros=700)
-    assert refold([*buy(10, 5), adjusted]) == Holding(10, 5, 700)
+    assert refold([*buy(10, 5), adjusted]) == Holding(10, 5, 700, Episodes(result_micros=700))
 
 
 def test_reversals_restore_the_exact_prior_state() -> None:
@@ -182,7 +184,7 @@ def test_a_reopened_position_settles_under_the_condition_and_the_entry_that_reop
 
 def test_global_shares_leave_their_sources_pro_rata_and_the_first_followed_takes_the_odd_micro() -> None:
     first, second, third = UUID(int=30), UUID(int=20), UUID(int=10)
-    followed = [first, second, third]
+    followed = {first: 0, second: 1, third: 2}
     held = attribute({}, 10, first, followed)
     held = attribute(held, 10, second, followed)
     held = attribute(held, 10, third, followed)
@@ -202,7 +204,7 @@ def test_a_portfolio_is_worth_its_cash_and_its_positions_at_their_marks() -> Non
         ],
     )
     assert (worth.exposure_micros, worth.equity_micros, worth.unrealized_pnl_micros) == (6, 1_006, -1)
-    assert pnl_micros(worth.equity_micros, 900, 50) == 156
+    assert pnl(worth.equity_micros, 900, 50) == 156
 
 
 amounts = st.integers(1, 5_000_000)
@@ -238,7 +240,7 @@ def test_attribution_loses_exactly_what_was_lost_and_no_source_more_than_it_has(
 ) -> None:
     total = sum(sources.values())
     lost = data.draw(st.integers(1, total))
-    after = attribute(sources, -lost, None, sorted(sources))
+    after = attribute(sources, -lost, None, {user: place for place, user in enumerate(sorted(sources))})
     assert sum(after.values()) == total - lost
     for user, shares in sources.items():
         left = after.get(user, 0)
@@ -284,7 +286,12 @@ def test_books_agree_with_the_toy_in_any_order_with_duplicates_and_reversals(
     for asset in LEGS:
         own = [entry for entry in ledger.values() if entry.asset_id == asset]
         want = expected.get(asset, ToyPosition())
-        assert refold(in_order(Scope.SHADOW_USER, own)) == Holding(want.shares, want.cost, want.realized)
+        found = refold(in_order(Scope.SHADOW_USER, own))
+        assert (found.share_micros, found.cost_micros, found.realized_pnl_micros) == (
+            want.shares,
+            want.cost,
+            want.realized,
+        )
 
 
 def test_every_entry_type_has_a_maker() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.domain.kinds import GroupKind, Scope, Side
-from services.simulator.core.portfolio import Holding, PortfolioState, Start, Trade, attribute
+from libs.common.domain.statistics import Start, attribute
+from services.simulator.core.portfolio import Holding, PortfolioState, Trade
 from tests.support.decisions import CONDITION, GROUP, MARKET, NO, YES, usdc
 
 OTTER, HERON, CRANE = UUID(int=1), UUID(int=2), UUID(int=3)

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 
 from libs.common.domain.kinds import Side
 from libs.common.domain.reasons import Reason
+from libs.common.domain.statistics import Start
 from services.simulator.core.outcome import Outcome
-from services.simulator.core.portfolio import PortfolioState, Start, Trade
+from services.simulator.core.portfolio import PortfolioState, Trade
 from tests.core import reference_decision as reference
 from tests.core.decision_worlds import ONE, SPOILERS, Thrown, amount, case_of, config_of, plays, scene_of, scenes
 from tests.support.decisions import CONDITION, YES, Scene

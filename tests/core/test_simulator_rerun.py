@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from libs.common.domain.book import Book
 from libs.common.domain.config import merge
 from libs.common.domain.kinds import Decision, GroupKind, Scope, Side
+from libs.common.domain.statistics import Start
 from services.simulator.core.decide import decide
 from services.simulator.core.facts import Clock, Group
 from services.simulator.core.outcome import Outcome
-from services.simulator.core.portfolio import PortfolioState, Start, Trade
+from services.simulator.core.portfolio import PortfolioState, Trade
 from services.simulator.core.rerun import Course, Ran, Recorded
 from services.simulator.core.rules import Rules, compile_rules
 from tests.support.decisions import CONDITION, GROUP, MARKET, NO, NOW, YES, book, levels, usdc

@@ -19,8 +19,9 @@ JUDGED: Final[dict[str, frozenset[str] | None]] = {
     "decide": None, "guardrails": None, "sizing": None, "walk": None, "fees": None, "rules": None,
     "schedule": frozenset({"own_due", "is_stale", "needs_book"}),
     "portfolio": frozenset({f"PortfolioState.{name}" for name in ("view", "take", "decided", "apply")}),
+    "libs.common.domain.statistics": frozenset({"equity", "loss_since", "peak_with", "drawdown"}),
 }  # fmt: skip
-"""Modules of the core, and which of their functions are judged; None: all of them."""
+"""Modules of the core, others by their full name, and which of their functions are judged; None: all of them."""
 CHECK_NAME: Final = re.compile(r"(control|market|breakers|size|risk|book)\.[a-z_]+")
 CHECK_PARTS: Final = 5
 """A check is a tuple of name, verdict, value, bound and reason."""
@@ -154,7 +155,7 @@ def tree_of(module: str) -> ast.Module:
 
 def live(module: str) -> ModuleType:
     """Return the running module."""
-    return import_module(f"{CORE}.{module}")
+    return import_module(module if "." in module else f"{CORE}.{module}")
 
 
 def _of_function(module: str, tree: ast.Module, name: str, function: Function) -> Iterator[Mutant]:

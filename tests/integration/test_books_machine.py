@@ -81,7 +81,7 @@ class BooksMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.began and self.world.events)
     @rule(pick=st.integers(0, 200), fee=st.integers(1, 10))
     def a_log_tells_more(self, pick: int, fee: int) -> None:
-        """A fill first seen by the API gets its place and exact fee and is told again; what is posted stays posted."""
+        """A fill first seen by the API gets its place and exact fee and is told again; posted amounts stay."""
         fills = [each for each in self.world.events if each.kind is EventKind.TRADE and not each.is_reversed]
         event = fills[pick % len(fills)] if fills else None
         if event is None or event.happened is None:
@@ -101,6 +101,7 @@ class BooksMachine(RuleBasedStateMachine):
             event.happened = traded(when, move.asset, move.shares, sign * notional, fee)
             self.run(self.world.perform(self.world.post_events([event]), 0, None))
             self.world.believe_events([event])
+            self.world.toy.portfolios[Scope.SHADOW_USER, event.user].place(str(event.id), when)
             self.agree()
 
     @rule(user=users, condition=conditions, kind=st.sampled_from(["SPLIT", "MERGE"]), shares=amounts, at=seconds)

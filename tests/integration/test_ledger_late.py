@@ -1,5 +1,6 @@
 """What comes late: decisions in a settled market, a fill's exact fee, its market, and that it never happened."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from libs.common.db.exports import open_rows
 from libs.common.domain.kinds import EntryType, Scope
 from libs.common.domain.money import MICROS
 from services.ledger.store.flows import post_flow
+from services.ledger.store.sweeps import Sweeps
 from tests.integration.test_ledger import BANKROLL, CONDITION, LEGS, START, World
 from tests.support.databases import Database
 
@@ -71,6 +73,33 @@ async def test_a_fee_that_the_log_tells_before_the_posting_is_posted(world: Worl
     told = {"first_source": "DATA_API", "log_index": 5}
     assert await world.post(await world.fill("BUY", 1_000_000, 500_000, fee=10, **told)) == 2
     assert (await world.portfolio(Scope.SHADOW_USER)).fees_micros == 10
+
+
+async def test_fills_of_one_transaction_fold_in_the_order_of_their_logs_whenever_told(world: World) -> None:
+    """2 at 0.50 are held. SELL 2 at 0.75, then BUY 2 at 0.25 realises 0.50; BUY first: 1.50 less half of 1.50."""
+    await world.post(await world.fill("BUY", 2_000_000, 1_000_000, tx_hash="0xa", event_time=START))
+    told: dict[str, Any] = {"tx_hash": "0xb", "event_time": START + timedelta(seconds=1), "first_source": "DATA_API"}
+    sell = await world.fill("SELL", 2_000_000, 1_500_000, ordinal=0, **told)
+    buy = await world.fill("BUY", 2_000_000, 500_000, ordinal=1, **told)
+    await world.post(sell, buy)
+    assert await world.position(Scope.SHADOW_USER) == (2_000_000, 500_000, 500_000)
+    later = await world.fill("BUY", 1_000_000, 900_000, tx_hash="0xc", event_time=START + timedelta(seconds=2))
+    await world.post(later)
+    async with world.database.engine().begin() as connection:
+        for event, index in ((sell, 9), (buy, 4)):
+            query = text("UPDATE trade_event SET log_index = :index WHERE id = :id")
+            await connection.execute(query, {"id": event, "index": index})
+    (told_by_verify,) = {line.split(":")[0] for line in await world.violations()}
+    assert told_by_verify == "every fill is posted where its log stands"
+    missed = await Sweeps(world.database.engine()).events(datetime.now(UTC), 10)
+    assert {each.event_id for each in missed} == {sell, buy}
+    assert await world.post(sell, buy) == 0
+    assert await world.position(Scope.SHADOW_USER) == (3_000_000, 1_650_000, 750_000)
+    assert (await world.portfolio(Scope.SHADOW_USER)).realized_pnl_micros == 750_000
+    assert await world.violations() == []
+    assert await Sweeps(world.database.engine()).events(datetime.now(UTC), 10) == []
+    places = {row["ref_id"]: row["log_index"] for row in await exported(world, "ledger")}
+    assert (places[str(sell)], places[str(buy)], places[str(later)]) == (9, 4, 0)
 
 
 async def waits(world: World, what: str) -> int:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 USDC = 1_000_000
 PROJECTION = (
     "SELECT portfolio_id, asset_id, condition_id, share_micros, cost_micros, realized_pnl_micros, flags, "
-    "folded_event_time, folded_tx_hash, folded_log_index FROM position ORDER BY 1, 2",
+    "folded_event_time, folded_tx_hash FROM position ORDER BY 1, 2",
     "SELECT * FROM portfolio ORDER BY id",
     "SELECT * FROM position_source WHERE share_micros <> 0 ORDER BY 1, 2",
     "SELECT * FROM portfolio_snapshot ORDER BY 1, 2",

@@ -69,6 +69,7 @@ WRITERS = {
     "portfolio": {"ledger"},
     "position": {"ledger"},
     "position_source": {"ledger"},
+    "entry_place": {"ledger"},
     "portfolio_snapshot": {"ledger"},
     "market_price_snapshot": {"pricer"},
     "market_resolution": {"pricer"},

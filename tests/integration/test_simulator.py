@@ -451,6 +451,11 @@ async def test_proportional_sells_look_at_their_position_before_the_group(world:
             " VALUES (:i, :p, 'SHADOW_USER', :u, :a, 'TRADE_FILL', :s, 0, :r, :t, :t)",
             i=uuid4(), p=shadow, u=OTTER, a=YES, s=usdc(shares), r=ref, t=when,
         )  # fmt: skip
+    await world.execute(
+        "INSERT INTO position (portfolio_id, asset_id, share_micros, cost_micros, realized_pnl_micros, flags,"
+        " updated_at) VALUES (:p, :a, :s, 0, 0, '{}', :t)",
+        p=shadow, a=YES, s=usdc(6000), t=before,
+    )  # fmt: skip
     replica = world.replica(USER)
     await replica.hear(group)
     await replica.decide_all()

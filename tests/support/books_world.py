@@ -34,8 +34,8 @@ CONDITIONS: Final = {"0xc1": ("1001", "1002"), "0xc2": ("2001", "2002")}
 ASSETS: Final = tuple(asset for legs in CONDITIONS.values() for asset in legs)
 EMPTIED: Final = (
     "followed_user, market, outcome_asset, trade_event, activity_event, position_sync, event_group, copy_attempt, "
-    "market_resolution, market_price_snapshot, portfolio, portfolio_snapshot, position, position_source, ledger_entry, "
-    "audit_log, system_checkpoint"
+    "market_resolution, market_price_snapshot, portfolio, portfolio_snapshot, position, position_source, entry_place, "
+    "ledger_entry, audit_log, system_checkpoint"
 )
 
 

@@ -307,6 +307,8 @@ class Seed:
                     "share_micros": 0,
                     "cost_micros": 0,
                     "realized_pnl_micros": 5 * USD,
+                    "episodes_closed": 2,
+                    "episodes_won": (number % 3 > 0) + number % 2,
                     "flags": [],
                     "updated_at": self.now - timedelta(hours=number),
                 }

@@ -5,7 +5,7 @@ out from that list when somebody asks. Like `toy_ledger`, whose positions it use
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -61,6 +61,11 @@ class ToyPortfolio:
     def post(self, name: str, what: Happened) -> None:
         """Post something once."""
         self.posted.setdefault(name, what)
+
+    def place(self, name: str, when: When) -> None:
+        """Learn where something that is posted stands; its amounts stay."""
+        what = self.posted[name]
+        self.posted[name] = replace(what, moves=tuple(replace(move, when=when) for move in what.moves))
 
     def standing(self) -> list[Happened]:
         """Return what was posted and not taken back."""

@@ -81,8 +81,9 @@ _LEDGER: Final = """
 SELECT ledger_entry.id, seq, scope, followed.label AS user_label, source.label AS source_user,
        coalesce(ledger_entry.condition_id, outcome_asset.condition_id) AS condition_id, ledger_entry.asset_id,
        entry_type, share_delta_micros, cash_delta_micros, price_micros, ref_id, event_time, created_at, reverses,
-       cost_micros, tx_hash, log_index
+       cost_micros, tx_hash, coalesce(entry_place.log_index, ledger_entry.log_index) AS log_index
 FROM ledger_entry
+LEFT JOIN entry_place USING (ref_id)
 LEFT JOIN followed_user AS followed ON followed.id = ledger_entry.user_id
 LEFT JOIN followed_user AS source ON source.id = ledger_entry.source_user_id
 LEFT JOIN outcome_asset ON outcome_asset.asset_id = ledger_entry.asset_id

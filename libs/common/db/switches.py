@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from libs.common.db import figures
 from libs.common.db.audit import write_audit
 from libs.common.db.tables.config import ControlFlag
 from libs.common.domain.errors import Rejected
@@ -31,16 +32,15 @@ ON CONFLICT (key) DO UPDATE SET
   updated_by = excluded.updated_by
 RETURNING updated_at
 """)
-_WORTH: Final = text("""
+_WORTH: Final = text(f"""
 SELECT p.id, p.scope, u.label, coalesce(s.equity_micros, p.cash_micros) AS equity_micros,
-       coalesce(s.deposits_micros - s.withdrawals_micros, p.deposits_micros - p.withdrawals_micros) AS net_flows_micros
+       coalesce({figures.net_flows("s")}, {figures.net_flows("p")}) AS net_flows_micros
 FROM portfolio p
 LEFT JOIN followed_user u ON u.id = p.user_id
-LEFT JOIN LATERAL (
-  SELECT * FROM portfolio_snapshot h WHERE h.portfolio_id = p.id ORDER BY h.at DESC LIMIT 1) s ON true
+LEFT JOIN LATERAL {figures.last_snapshot("p.id")} s ON true
 WHERE CASE WHEN CAST(:portfolio AS uuid) IS NULL
   THEN p.scope = :scope AND p.user_id IS NOT DISTINCT FROM CAST(:user AS uuid) ELSE p.id = :portfolio END
-""")
+""")  # noqa: S608  parts are constants
 
 
 def disabled_key(user: UUID) -> str:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from libs.common.domain import statistics
 from libs.common.domain.check_words import in_words
 from libs.common.domain.config import CopyConfig, document
 from libs.common.domain.explained_book import book_seen
@@ -23,11 +24,11 @@ from libs.common.domain.explanation import (
     Theirs,
     Times,
 )
+from libs.common.domain.kinds import Side
 from libs.common.domain.skips import Counterfactual
 from libs.common.domain.wording import percent, usdc
 
 Row = Mapping[str, Any]
-PER_MYRIAD: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,8 @@ def _result(recorded: Recorded) -> Result:
     vwap, reference = attempt["vwap_price_micros"], attempt["their_reference_price_micros"]
     executed, slippage = attempt["decision"] == "EXECUTE", None
     if executed and vwap is not None and reference is not None:
-        slippage = vwap - reference if attempt["side"] == "BUY" else reference - vwap
+        slippage = statistics.slippage(Side(attempt["side"]), vwap, reference)
+    bps = None if slippage is None else statistics.slippage_bps(slippage, reference)
     target, filled = attempt["target_notional_micros"], attempt["filled_notional_micros"]
     walked = next((check["value"] for check in attempt["checks"] if check.get("check") == "filled"), None)
     return Result(
@@ -176,7 +178,7 @@ def _result(recorded: Recorded) -> Result:
         notional_micros=filled,
         vwap_micros=vwap,
         slippage_micros=slippage,
-        slippage_bps=None if slippage is None or not reference else _tenths(Fraction(slippage * PER_MYRIAD, reference)),
+        slippage_bps=None if bps is None else _tenths(bps),
         fill_ratio_pct=percent(filled, target).removesuffix(" %") if executed and target else None,
         fee=_fee(recorded),
         fills=tuple(FillMade.model_validate(fill) for fill in recorded.fills),

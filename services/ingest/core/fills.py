@@ -109,7 +109,7 @@ class FillChanges:
     changed: dict[UUID, Fill] = field(default_factory=dict)
     reversed: list[Fill] = field(default_factory=list)
     restated: list[Fill] = field(default_factory=list)
-    """Fills whose amounts were completed from the log, within the tolerance."""
+    """Fills whose amounts (within the tolerance) or place in the transaction the log told."""
     mismatched: list[Fill] = field(default_factory=list)
     confirmed: list[Fill] = field(default_factory=list)
     """Fills that were known and were seen again."""

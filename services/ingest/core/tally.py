@@ -80,8 +80,7 @@ class Tally:
         else:
             if (fill.notional_micros, fill.fee_micros) != (log.notional_micros, log.fee_micros):
                 fill.notional_micros, fill.fee_micros = log.notional_micros, log.fee_micros
-                if fill.id not in self._new:
-                    self._changes.restated.append(fill)
+                self._restate(fill)
             fill.price_micros = log.price_micros
         self._locate(fill, log)
         self._touch(fill)
@@ -173,6 +172,8 @@ class Tally:
                 if other.stands:
                     self.reverse(other)
                 self._release_index(other)
+        if fill.log_index != log.log_index:
+            self._restate(fill)
         fill.role, fill.log_index = log.role, log.log_index
         fill.block_number, fill.block_hash = log.block_number, log.block_hash
 
@@ -180,12 +181,17 @@ class Tally:
         fill.log_index = None
         if fill.id not in self._new:
             self._changes.released.add(fill.id)
+        self._restate(fill)
         self._touch(fill)
 
     def _unflag(self, fill: Fill) -> None:
         fill.mismatch = None
         self._flagged.pop(fill.id, None)
         self._touch(fill)
+
+    def _restate(self, fill: Fill) -> None:
+        if fill.id not in self._new and fill not in self._changes.restated:
+            self._changes.restated.append(fill)
 
     def _touch(self, fill: Fill) -> None:
         if fill.id not in self._new:

@@ -3,30 +3,43 @@
 Adding shares adds their cost. Removing q of Q shares with cost C removes floor(C * q / Q), all of it at q = Q, and
 realises what they brought minus that. A short is the mirror image: its cost is minus its proceeds and buying back
 realises. An entry that crosses zero is two: it closes what is held, then opens the rest; its amount is shared by
-shares, rounded down on the closing part. Fees are not in cost, so `realized_pnl_micros` of a position excludes them.
+shares, rounded down on the closing part. Fees are not in cost, so `realized_pnl_micros` of a position excludes them;
+the results of its `episodes` do not.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
+from libs.common.domain.episodes import NO_EPISODES, Episodes
 from libs.common.domain.kinds import EntryType, Scope
 from services.ledger.core.entries import Entry
 
 Order = tuple[datetime, bool, str, int]
 """Place of an entry in its position's history: event time, then transaction (without one: last), then log index."""
 
-FIRST: Final[Order] = (datetime.min.replace(tzinfo=UTC), False, "", -1)
-
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Shares, their cost, and what was realised so far; a short has negative shares and cost."""
+    """Shares, their cost, what was realised so far, and its episodes; a short has negative shares and cost."""
 
     share_micros: int = 0
     cost_micros: int = 0
     realized_pnl_micros: int = 0
+    episodes: Episodes = NO_EPISODES
+
+    def moved(self, share_micros: int, cost_micros: int, realised_micros: int = 0) -> "Holding":
+        """Return the position with these shares and cost after `realised_micros` more were realised."""
+        return Holding(
+            share_micros,
+            cost_micros,
+            self.realized_pnl_micros + realised_micros,
+            self.episodes.moved(self.share_micros, share_micros, realised_micros),
+        )
+
+
+NOTHING: Final = Holding()
 
 
 def order_of(event_time: datetime, tx_hash: str | None, log_index: int | None) -> Order:
@@ -34,42 +47,57 @@ def order_of(event_time: datetime, tx_hash: str | None, log_index: int | None) -
     return event_time, tx_hash is None, tx_hash or "", -1 if log_index is None else log_index
 
 
+def post(holding: Holding, entry: Entry) -> Holding:
+    """Return `holding` after one entry that `concerns_position`."""
+    if entry.entry_type is EntryType.FEE:
+        episodes = holding.episodes.charged(holding.share_micros, -entry.cash_delta_micros)
+        return replace(holding, episodes=episodes)
+    return apply(holding, entry.share_delta_micros, entry.basis_micros)
+
+
 def apply(holding: Holding, share_delta_micros: int, basis_micros: int) -> Holding:
     """Return `holding` after one entry; `basis_micros` is what its shares cost (negative: brought)."""
     held, delta = holding.share_micros, share_delta_micros
     if delta == 0:
-        return Holding(held, holding.cost_micros, holding.realized_pnl_micros - basis_micros)
+        return holding.moved(held, holding.cost_micros, -basis_micros)
     if held == 0 or (held > 0) == (delta > 0):
-        return Holding(held + delta, holding.cost_micros + basis_micros, holding.realized_pnl_micros)
+        return holding.moved(held + delta, holding.cost_micros + basis_micros)
     if abs(delta) <= abs(held):
         return _reduce(holding, delta, basis_micros)
     magnitude = abs(basis_micros) * abs(held) // abs(delta)
     closing = magnitude if basis_micros >= 0 else -magnitude
     flat = _reduce(holding, -held, closing)
-    return Holding(held + delta, basis_micros - closing, flat.realized_pnl_micros)
+    return flat.moved(held + delta, basis_micros - closing)
 
 
 def _reduce(holding: Holding, delta: int, basis_micros: int) -> Holding:
     held, cost = holding.share_micros, holding.cost_micros
     removed = cost if delta == -held else cost * -delta // held
-    return Holding(held + delta, cost - removed, holding.realized_pnl_micros - basis_micros - removed)
+    return holding.moved(held + delta, cost - removed, -basis_micros - removed)
 
 
 def moves_position(entry: Entry) -> bool:
-    """Tell whether an entry belongs to a position's fold: fees and flows do not."""
+    """Tell whether an entry changes a position's shares, cost or realised profit: fees and flows do not."""
     if entry.asset_id is None or entry.entry_type is EntryType.FEE:
         return False
     return bool(entry.share_delta_micros or entry.basis_micros)
 
 
-def refold(entries: Iterable[Entry]) -> Holding:
-    """Fold all entries of one position from nothing, in the given order; what was reversed never happened."""
+def concerns_position(entry: Entry) -> bool:
+    """Tell whether an entry belongs to a position's fold: what moves it, and fees, which its episodes pay."""
+    return moves_position(entry) or (entry.asset_id is not None and entry.entry_type is EntryType.FEE)
+
+
+def refold(entries: Iterable[Entry], holding: Holding = NOTHING) -> Holding:
+    """Fold all entries of one position (from nothing), in the given order; what was reversed never happened.
+
+    With a `holding` that is the fold of all entries before these; no pair of entry and reversal may be split so.
+    """
     history: Sequence[Entry] = tuple(entries)
     gone = {entry.reverses for entry in history if entry.reverses is not None}
-    holding = Holding()
     for entry in history:
-        if entry.reverses is None and entry.id not in gone and moves_position(entry):
-            holding = apply(holding, entry.share_delta_micros, entry.basis_micros)
+        if entry.reverses is None and entry.id not in gone and concerns_position(entry):
+            holding = post(holding, entry)
     return holding
 
 

@@ -119,6 +119,7 @@ class Books:
             if locked == portfolios:
                 facts = await event_facts(connection, events)
                 await session.post(facts.entries)
+                await session.place(facts.placed)
                 if facts.reversed:
                     await session.post(await reversals(connection, facts.reversed))
                 await session.snapshot(session.touched, self._clock())

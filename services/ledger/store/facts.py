@@ -13,15 +13,16 @@ from libs.common.domain.kinds import EventKind, EventStatus, GroupKind, Scope, S
 from services.ledger.core import entries as posting
 from services.ledger.core.entries import BANKROLL_DEFAULT_MICROS, BANKROLL_REF, Entry, Owner, Posting
 from services.ledger.core.fold import order_of
-from services.ledger.store.session import entry_of
+from services.ledger.store.session import Placed, entry_of
 
 _TRADES: Final = text("""
 SELECT e.id, 'TRADE' AS kind, e.user_id, e.asset_id, o.condition_id, e.side, e.share_micros, e.usdc_notional_micros,
        e.fee_micros, e.event_time, e.tx_hash, coalesce(e.log_index, e.ordinal) AS log_index, e.status, e.booked,
        e.incarnation, NULL AS legs,
-       e.first_source = 'DATA_API' AND e.log_index IS NOT NULL AND EXISTS (
-         SELECT FROM ledger_entry l WHERE l.scope = 'SHADOW_USER' AND l.user_id = e.user_id
-           AND l.ref_id = e.id::text AND l.entry_type = 'TRADE_FILL') AS is_posted
+       CASE e.first_source WHEN 'DATA_API' THEN (
+         SELECT coalesce(p.log_index, l.log_index) FROM ledger_entry l LEFT JOIN entry_place p ON p.ref_id = l.ref_id
+         WHERE l.scope = 'SHADOW_USER' AND l.user_id = e.user_id AND l.ref_id = e.id::text
+           AND l.entry_type = 'TRADE_FILL') END AS posted_at_index
 FROM trade_event e LEFT JOIN outcome_asset o ON o.asset_id = e.asset_id
 WHERE e.id = ANY(:ids)
 """)
@@ -85,6 +86,8 @@ class Facts:
     entries: list[Entry] = field(default_factory=list)
     reversed: dict[str, int] = field(default_factory=dict)
     """Refs and incarnations of events that were reversed; their entries are posted, then taken back."""
+    placed: list[Placed] = field(default_factory=list)
+    """Posted fills whose log has told since where they stand."""
     attempts: list[UUID] = field(default_factory=list)
     """Attempts whose entries are among `entries`."""
     rejected: list[str] = field(default_factory=list)
@@ -131,7 +134,11 @@ def _add_event(facts: Facts, row: Row[Any]) -> None:
         log_index=row.log_index,
     )
     if row.kind == EventKind.TRADE:
-        if row.is_posted:  # with the amounts the API gave; a fee that its log told since was within them
+        if row.posted_at_index is not None:  # with the amounts the API gave; a fee its log told since was within them
+            if row.posted_at_index != row.log_index:
+                facts.placed.append(
+                    Placed(place.ref_id, place.owner.portfolio_id, row.asset_id, row.event_time, row.log_index)
+                )
             return
         facts.entries += posting.trade(
             place,

@@ -231,6 +231,16 @@ WHERE (x.cash_micros, x.realized_pnl_micros, x.deposits_micros, x.withdrawals_mi
    <> (f.cash_micros, f.realized_pnl_micros, f.deposits_micros, f.withdrawals_micros, f.fees_micros)
 """  # noqa: S608
 
+_PLACES: Final = f"""
+SELECT 'event ' || e.id || ' is posted at ' || v.posted || ' of its transaction, its log stands at ' || v.told
+FROM trade_event e JOIN ledger_entry l ON l.ref_id = e.id::text LEFT JOIN entry_place p ON p.ref_id = l.ref_id
+CROSS JOIN LATERAL (
+  SELECT coalesce(p.log_index, l.log_index) AS posted, coalesce(e.log_index, e.ordinal) AS told) v
+WHERE l.scope = 'SHADOW_USER' AND l.entry_type = 'TRADE_FILL' AND v.posted <> v.told AND NOT EXISTS (
+  SELECT FROM event_sighting s WHERE s.event_id = e.id AND s.source = 'CHAIN' AND s.seen_at >= :settled)
+  AND NOT {_given_up("e.id::text")}
+"""  # noqa: S608
+
 _COUNT: Final = "SELECT count(*) FROM "
 
 INVARIANTS: Final = (
@@ -251,6 +261,12 @@ INVARIANTS: Final = (
         _EXECUTED,
     ),
     Invariant("every booked event has exactly its shadow entries", "events", f"{_COUNT}({_BOOKED}) e", _SHADOW),
+    Invariant(
+        "every fill is posted where its log stands",
+        "fills",
+        _COUNT + "ledger_entry WHERE scope = 'SHADOW_USER' AND entry_type = 'TRADE_FILL'",
+        _PLACES,
+    ),
     Invariant(
         "every opening and adjustment has exactly its shadow entry",
         "position syncs",

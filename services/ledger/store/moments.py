@@ -7,7 +7,7 @@ explains is written again as of the minute's end, valued by the marks of that ti
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -15,13 +15,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.common.domain.kinds import EntryType, Scope
+from libs.common.domain.statistics import MINUTE, realised_pnl
 from services.ledger.core.entries import Entry
 from services.ledger.core.projection import project
 from services.ledger.core.snapshot import Valued, value
 from services.ledger.store.session import PortfolioDelta, entry_of
 from services.ledger.store.verification import grouped
-
-MINUTE: Final = timedelta(minutes=1)
 
 _PORTFOLIOS: Final = text("SELECT id FROM portfolio WHERE CAST(:scope AS text) IS NULL OR scope = :scope ORDER BY id")
 _ROWS: Final = text("""
@@ -130,7 +129,7 @@ async def rewrite_moments(connection: AsyncConnection, moments: Mapping[UUID, Se
                 total.cash,
                 [Valued(each.share_micros, each.cost_micros, marks.get(asset)) for asset, each in positions.items()],
             )
-            realized = sum(each.realized_pnl_micros for each in positions.values()) - total.fees
+            realized = realised_pnl((each.realized_pnl_micros for each in positions.values()), total.fees)
             columns = {
                 "portfolio": portfolio,
                 "at": minute,

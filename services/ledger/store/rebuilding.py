@@ -14,24 +14,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.common.db.engine import transaction
 from libs.common.domain.kinds import Scope
-from services.ledger.core.fold import Holding
 from services.ledger.core.projection import Projected, project, sources
+from services.ledger.core.standing import EVER, Standing, is_honest
 from services.ledger.store import statements as sql
 from services.ledger.store.moments import dishonest_moments, rewrite_moments
-from services.ledger.store.session import Place, Session, Standing, entry_of, position_columns
+from services.ledger.store.session import Place, Session, base_of, entry_of, holding_of, position_columns
 from services.ledger.store.verification import grouped, view
 
-_HISTORIES: Final = text("""
+_HISTORIES: Final = text(f"""
 SELECT coalesce(e.portfolio_id, p.portfolio_id) AS place_portfolio, coalesce(e.asset_id, p.asset_id) AS place_asset,
        e.*, p.portfolio_id AS kept_portfolio, p.share_micros, p.cost_micros AS position_cost, p.realized_pnl_micros,
-       p.folded_event_time, p.folded_tx_hash, p.folded_log_index
-FROM (SELECT * FROM ledger_entry WHERE asset_id IS NOT NULL AND (CAST(:scope AS text) IS NULL OR scope = :scope)) e
+       p.episodes_closed, p.episodes_won, p.episode_result_micros, p.folded_event_time, p.folded_tx_hash, p.base_before,
+       p.base_share_micros, p.base_cost_micros, p.base_realized_pnl_micros, p.base_episodes_closed, p.base_episodes_won,
+       p.base_episode_result_micros
+FROM ({sql.ENTRIES} WHERE asset_id IS NOT NULL AND (CAST(:scope AS text) IS NULL OR scope = :scope)) e
 FULL JOIN (
   SELECT o.* FROM position o JOIN portfolio f ON f.id = o.portfolio_id
   WHERE CAST(:scope AS text) IS NULL OR f.scope = :scope) p
 ON p.portfolio_id = e.portfolio_id AND p.asset_id = e.asset_id
 ORDER BY 1, 2, e.seq
-""")
+""")  # noqa: S608
 _TOTALS: Final = text("""
 WITH kinds AS (
   SELECT e.portfolio_id, e.cash_delta_micros AS cash, e.cost_micros AS cost,
@@ -60,6 +62,9 @@ UPDATE portfolio SET cash_micros = :cash, deposits_micros = :deposits, withdrawa
 """)
 _SET_POSITION: Final = text("""
 UPDATE position SET share_micros = 0, cost_micros = 0, realized_pnl_micros = 0, flags = '{}',
+  episodes_closed = 0, episodes_won = 0, episode_result_micros = 0,
+  base_before = NULL, base_share_micros = NULL, base_cost_micros = NULL, base_realized_pnl_micros = NULL,
+  base_episodes_closed = NULL, base_episodes_won = NULL, base_episode_result_micros = NULL,
   updated_at = clock_timestamp() WHERE portfolio_id = :portfolio AND asset_id = :asset
 """)
 _GLOBAL: Final = text("""
@@ -130,17 +135,26 @@ async def _compare_positions(
 ) -> None:
     async for rows in grouped(connection, _HISTORIES, "place_portfolio", "place_asset", scope=scope):
         first = rows[0]
-        rebuilt = project([entry_of(row) for row in rows if row.id is not None])
-        kept = Holding(first.share_micros or 0, first.position_cost or 0, first.realized_pnl_micros or 0)
-        folded = first.folded_event_time and (first.folded_event_time, first.folded_tx_hash, first.folded_log_index)
+        history = [entry_of(row) for row in rows if row.id is not None]
+        rebuilt = project(history)
+        kept = holding_of(first, first.position_cost)
+        folded = first.folded_event_time and (first.folded_event_time, first.folded_tx_hash)
         found.positions += 1
-        if kept == rebuilt.holding and (folded == rebuilt.folded or first.kept_portfolio is None):
+        honest = is_honest(base_of(first), history)
+        if kept == rebuilt.holding and (folded == rebuilt.folded or first.kept_portfolio is None) and honest:
             continue
         place = (first.place_portfolio, first.place_asset)
         suspects.places.add(place)
         suspects.portfolios.add(place[0])
         what = f"position {place[1]}"
-        found.changes.append(Change(place[0], what, f"{kept} at {folded}", f"{rebuilt.holding} at {rebuilt.folded}"))
+        found.changes.append(
+            Change(
+                place[0],
+                what,
+                f"{kept} at {folded}{'' if honest else ', base wrong'}",
+                f"{rebuilt.holding} at {rebuilt.folded}",
+            )
+        )
 
 
 async def _compare_totals(
@@ -191,7 +205,7 @@ async def _repair(engine: AsyncEngine, suspects: _Suspects) -> None:
     async with transaction(engine) as connection:
         session = Session(connection)
         locked = await session.lock(suspects.portfolios | suspects.moments.keys())
-        histories = await session.history(suspects.places)
+        histories = await session.history(dict.fromkeys(suspects.places, EVER))
         standings = {place: _standing(project(history)) for place, history in histories.items() if history}
         if standings:
             await connection.execute(sql.UPSERT_POSITIONS, position_columns(standings))

@@ -10,10 +10,12 @@ from uuid import UUID
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from libs.common.domain.episodes import Episodes
 from libs.common.domain.kinds import EntryType, Scope
+from libs.common.domain.statistics import attribute
 from services.ledger.core.entries import Entry, Owner
-from services.ledger.core.fold import FIRST, Holding, Order, apply, in_order, moves_position, order_of, refold
-from services.ledger.core.settle import attribute
+from services.ledger.core.fold import NOTHING, Holding, concerns_position, in_order
+from services.ledger.core.standing import Base, Standing
 from services.ledger.store import statements as sql
 
 Place = tuple[UUID, str]
@@ -45,25 +47,15 @@ class PortfolioDelta:
             self.realized += entry.cash_delta_micros
 
 
-@dataclass(slots=True)
-class Standing:
-    """A position as the projection has it."""
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A posted fill of a shadow, and the index its log turned out to have."""
 
-    holding: Holding
-    condition_id: str | None
-    folded: tuple[datetime, str | None, int | None] | None
-
-    @property
-    def order(self) -> Order:
-        """Return the place of the latest entry folded so far."""
-        return FIRST if self.folded is None else order_of(*self.folded)
-
-    def reach(self, entry: Entry) -> None:
-        """Remember `entry` as the latest one, if it is, and its condition."""
-        at = (entry.event_time, entry.tx_hash, entry.log_index)
-        if self.folded is None or order_of(*at) >= self.order:
-            self.folded = at
-        self.condition_id = entry.condition_id or self.condition_id
+    ref_id: str
+    portfolio_id: UUID
+    asset_id: str
+    event_time: datetime
+    log_index: int
 
 
 class Session:
@@ -100,11 +92,34 @@ class Session:
         for entry in new:
             self.posted[entry.owner.scope, entry.entry_type] += 1
             deltas[entry.portfolio_id].add(entry)
-            if moves_position(entry) and entry.asset_id is not None and entry.undoes is not EntryType.FEE:
+            if concerns_position(entry) and entry.asset_id is not None and entry.undoes is not EntryType.FEE:
                 moves[entry.portfolio_id, entry.asset_id].append(entry)
         if moves:
             await self._move(moves, deltas)
             await self._attribute([entry for entry in new if entry.owner.scope is Scope.EXEC_GLOBAL])
+        await self._update_portfolios(deltas)
+        self.touched |= deltas.keys()
+
+    async def place(self, fills: Sequence[Placed]) -> None:
+        """Take over where logs say that posted fills stand, and fold their positions again in that order."""
+        if not fills:
+            return
+        refs = {fill.ref_id: fill.log_index for fill in fills}
+        await self.connection.execute(sql.PLACE, {"refs": list(refs), "log_indexes": list(refs.values())})
+        since: dict[Place, datetime] = {}
+        for fill in fills:
+            place = (fill.portfolio_id, fill.asset_id)
+            since[place] = min(fill.event_time, since.get(place, fill.event_time))
+        rows = (await self.connection.execute(sql.POSITIONS, _places(since))).all()
+        standings = {(row.portfolio_id, row.asset_id): _standing(row) for row in rows}
+        histories = await self.history({place: standing.since(since[place]) for place, standing in standings.items()})
+        deltas: defaultdict[UUID, PortfolioDelta] = defaultdict(PortfolioDelta)
+        for place, standing in standings.items():
+            before = standing.holding.realized_pnl_micros
+            placed = [entry for entry in histories[place] if entry.ref_id in refs]
+            standing.fold_again(placed, in_order(Scope.SHADOW_USER, histories[place]))
+            deltas[place[0]].realized += standing.holding.realized_pnl_micros - before
+        await self.connection.execute(sql.UPSERT_POSITIONS, position_columns(standings))
         await self._update_portfolios(deltas)
         self.touched |= deltas.keys()
 
@@ -119,24 +134,25 @@ class Session:
         if ids:
             await self.connection.execute(sql.UPSERT_SNAPSHOTS, {"ids": ids, "now": now})
 
-    async def history(self, places: Iterable[Place]) -> dict[Place, list[Entry]]:
-        """Return all entries of positions, as posted."""
+    async def history(self, places: Mapping[Place, datetime]) -> dict[Place, list[Entry]]:
+        """Return the entries of positions that happened from a time each on, as posted."""
         found: dict[Place, list[Entry]] = {place: [] for place in places}
         if found:
-            for row in await self.connection.execute(sql.HISTORY, _places(found)):
+            parameters = {**_places(places), "since": list(places.values())}
+            for row in await self.connection.execute(sql.HISTORY, parameters):
                 found[row.portfolio_id, row.asset_id].append(entry_of(row))
         return found
 
     async def _move(self, moves: Mapping[Place, Sequence[Entry]], deltas: Mapping[UUID, PortfolioDelta]) -> None:
         standings: dict[Place, Standing] = {}
         resolved: dict[Place, str] = {}
-        late: list[Place] = []
+        late: dict[Place, datetime] = {}
         for row in await self.connection.execute(sql.POSITIONS, _places(moves)):
             place = (row.portfolio_id, row.asset_id)
             standing = standings[place] = _standing(row)
             entries = in_order(moves[place][0].owner.scope, moves[place])
-            if is_late(standing, entries):
-                late.append(place)
+            if (since := standing.since_when(entries)) is not None:
+                late[place] = since
             if row.resolved_condition_id is not None:
                 resolved[place] = row.resolved_condition_id
         histories = await self.history(late)
@@ -144,11 +160,9 @@ class Session:
             before = standing.holding.realized_pnl_micros
             entries = in_order(moves[place][0].owner.scope, moves[place])
             if place in histories:
-                standing.holding = refold(in_order(entries[0].owner.scope, histories[place]))
-            for entry in entries:
-                if place not in histories:
-                    standing.holding = apply(standing.holding, entry.share_delta_micros, entry.basis_micros)
-                standing.reach(entry)
+                standing.fold_again(entries, in_order(entries[0].owner.scope, histories[place]))
+            else:
+                standing.add(entries)
             if place in resolved and standing.holding.share_micros:
                 self.resolved.add(resolved[place])
             deltas[place[0]].realized += standing.holding.realized_pnl_micros - before
@@ -165,11 +179,12 @@ class Session:
         followed: Sequence[UUID] = ()
         if any(entry.share_delta_micros < 0 for entry in entries):
             followed = (await self.connection.execute(sql.FOLLOWED_IN_ORDER)).scalars().all()
+        rank = {user: place for place, user in enumerate(followed)}
         rows: dict[tuple[str, UUID], int] = {}
         for entry in entries:
             asset = entry.asset_id or ""
             before = sources[asset]
-            after = attribute(before, entry.share_delta_micros, entry.source_user_id, followed)
+            after = attribute(before, entry.share_delta_micros, entry.source_user_id, rank)
             for user in before.keys() | after.keys():
                 rows[asset, user] = after.get(user, 0)
             sources[asset] = after
@@ -187,16 +202,6 @@ class Session:
             for name in ("cash", "deposits", "withdrawals", "fees", "realized")
         }
         await self.connection.execute(sql.UPDATE_PORTFOLIOS, {"id": list(deltas), **columns})
-
-
-def is_late(standing: Standing, entries: Sequence[Entry]) -> bool:
-    """Tell whether entries (in order) cannot simply be added: one precedes what is folded, or takes something back."""
-    if any(entry.reverses is not None for entry in entries):
-        return True
-    first = entries[0]
-    if first.owner.scope is not Scope.SHADOW_USER:
-        return False
-    return order_of(first.event_time, first.tx_hash, first.log_index) < standing.order
 
 
 def entry_of(row: Row[Any]) -> Entry:
@@ -221,11 +226,28 @@ def entry_of(row: Row[Any]) -> Entry:
     )
 
 
+def base_of(row: Row[Any]) -> Base | None:
+    """Return the base a row of position keeps."""
+    if row.base_before is None:
+        return None
+    episodes = Episodes(row.base_episodes_closed, row.base_episodes_won, row.base_episode_result_micros)
+    held = Holding(row.base_share_micros, row.base_cost_micros, row.base_realized_pnl_micros, episodes)
+    return Base(row.base_before, held)
+
+
 def _standing(row: Row[Any]) -> Standing:
     if row.share_micros is None:
         return Standing(Holding(), None, None)
-    folded = row.folded_event_time and (row.folded_event_time, row.folded_tx_hash, row.folded_log_index)
-    return Standing(Holding(row.share_micros, row.cost_micros, row.realized_pnl_micros), row.condition_id, folded)
+    folded = row.folded_event_time and (row.folded_event_time, row.folded_tx_hash)
+    return Standing(holding_of(row, row.cost_micros), row.condition_id, folded, base_of(row))
+
+
+def holding_of(row: Row[Any], cost_micros: int | None) -> Holding:
+    """Return the position a row holds, an empty one where there is none."""
+    if row.share_micros is None:
+        return NOTHING
+    episodes = Episodes(row.episodes_closed, row.episodes_won, row.episode_result_micros)
+    return Holding(row.share_micros, cost_micros or 0, row.realized_pnl_micros, episodes)
 
 
 def _places(places: Iterable[Place]) -> dict[str, Any]:
@@ -247,7 +269,8 @@ def _columns(entries: Sequence[Entry]) -> dict[str, Any]:
 def position_columns(standings: Mapping[Place, Standing]) -> dict[str, Any]:
     """Return positions as the arrays that UPSERT_POSITIONS takes."""
     ordered = list(standings.items())
-    folded = [standing.folded or (None, None, None) for _, standing in ordered]
+    folded = [standing.folded or (None, None) for _, standing in ordered]
+    bases = [standing.base for _, standing in ordered]
     return {
         "portfolio_id": [place[0] for place, _ in ordered],
         "asset_id": [place[1] for place, _ in ordered],
@@ -255,7 +278,16 @@ def position_columns(standings: Mapping[Place, Standing]) -> dict[str, Any]:
         "share_micros": [standing.holding.share_micros for _, standing in ordered],
         "cost_micros": [standing.holding.cost_micros for _, standing in ordered],
         "realized_pnl_micros": [standing.holding.realized_pnl_micros for _, standing in ordered],
-        "folded_event_time": [at for at, _, _ in folded],
-        "folded_tx_hash": [tx for _, tx, _ in folded],
-        "folded_log_index": [index for _, _, index in folded],
+        "episodes_closed": [standing.holding.episodes.closed for _, standing in ordered],
+        "episodes_won": [standing.holding.episodes.won for _, standing in ordered],
+        "episode_result_micros": [standing.holding.episodes.result_micros for _, standing in ordered],
+        "folded_event_time": [at for at, _ in folded],
+        "folded_tx_hash": [tx for _, tx in folded],
+        "base_before": [base and base.before for base in bases],
+        "base_share_micros": [base and base.holding.share_micros for base in bases],
+        "base_cost_micros": [base and base.holding.cost_micros for base in bases],
+        "base_realized_pnl_micros": [base and base.holding.realized_pnl_micros for base in bases],
+        "base_episodes_closed": [base and base.holding.episodes.closed for base in bases],
+        "base_episodes_won": [base and base.holding.episodes.won for base in bases],
+        "base_episode_result_micros": [base and base.holding.episodes.result_micros for base in bases],
     }

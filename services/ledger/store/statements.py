@@ -4,6 +4,7 @@ from typing import Final
 
 from sqlalchemy import text
 
+from libs.common.db import figures
 from libs.common.db.thinning import Series
 
 LOCK_PORTFOLIOS: Final = text("SELECT id FROM portfolio WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
@@ -26,38 +27,69 @@ RETURNING id
 
 POSITIONS: Final = text("""
 SELECT k.portfolio_id, k.asset_id, p.share_micros, p.cost_micros, p.realized_pnl_micros, p.condition_id,
-       p.folded_event_time, p.folded_tx_hash, p.folded_log_index, r.condition_id AS resolved_condition_id
+       p.episodes_closed, p.episodes_won, p.episode_result_micros, p.folded_event_time, p.folded_tx_hash, p.base_before,
+       p.base_share_micros, p.base_cost_micros, p.base_realized_pnl_micros, p.base_episodes_closed, p.base_episodes_won,
+       p.base_episode_result_micros,
+       r.condition_id AS resolved_condition_id
 FROM unnest(CAST(:portfolios AS uuid[]), CAST(:assets AS text[])) AS k (portfolio_id, asset_id)
 LEFT JOIN position p ON p.portfolio_id = k.portfolio_id AND p.asset_id = k.asset_id
 LEFT JOIN outcome_asset o ON o.asset_id = k.asset_id
 LEFT JOIN market_resolution r ON r.condition_id = o.condition_id
 """)
 
-HISTORY: Final = text("""
-SELECT e.id, e.scope, e.user_id, e.source_user_id, e.condition_id, e.asset_id, e.entry_type, e.share_delta_micros,
-       e.cash_delta_micros, e.cost_micros, e.price_micros, e.ref_id, e.event_time, e.tx_hash, e.log_index, e.reverses,
-       e.portfolio_id
-FROM unnest(CAST(:portfolios AS uuid[]), CAST(:assets AS text[])) AS k (portfolio_id, asset_id)
-JOIN ledger_entry e ON e.portfolio_id = k.portfolio_id AND e.asset_id = k.asset_id
+ENTRIES: Final = """
+SELECT l.id, l.seq, l.portfolio_id, l.scope, l.user_id, l.source_user_id, l.condition_id, l.asset_id, l.entry_type,
+       l.share_delta_micros, l.cash_delta_micros, l.cost_micros, l.price_micros, l.ref_id, l.event_time, l.tx_hash,
+       coalesce(placed.log_index, l.log_index) AS log_index, l.reverses
+FROM ledger_entry l LEFT JOIN entry_place placed ON placed.ref_id = l.ref_id
+"""
+"""Entries, each with the place in its transaction that is known by now."""
+
+HISTORY: Final = text(f"""
+SELECT e.*
+FROM unnest(CAST(:portfolios AS uuid[]), CAST(:assets AS text[]), CAST(:since AS timestamptz[]))
+  AS k (portfolio_id, asset_id, since)
+JOIN ({ENTRIES}) e ON e.portfolio_id = k.portfolio_id AND e.asset_id = k.asset_id AND e.event_time >= k.since
 ORDER BY e.seq
+""")  # noqa: S608
+
+PLACE: Final = text("""
+INSERT INTO entry_place (ref_id, log_index, placed_at)
+SELECT p.*, clock_timestamp() FROM unnest(CAST(:refs AS text[]), CAST(:log_indexes AS int[])) AS p
+ON CONFLICT (ref_id) DO UPDATE SET log_index = excluded.log_index, placed_at = excluded.placed_at
 """)
 
 UPSERT_POSITIONS: Final = text("""
 INSERT INTO position (
-  portfolio_id, asset_id, condition_id, share_micros, cost_micros, realized_pnl_micros, folded_event_time,
-  folded_tx_hash, folded_log_index, flags, updated_at)
+  portfolio_id, asset_id, condition_id, share_micros, cost_micros, realized_pnl_micros, episodes_closed,
+  episodes_won, episode_result_micros, folded_event_time, folded_tx_hash, base_before,
+  base_share_micros, base_cost_micros, base_realized_pnl_micros, base_episodes_closed, base_episodes_won,
+  base_episode_result_micros, flags, updated_at)
 SELECT p.*, '{}', clock_timestamp() FROM unnest(
   CAST(:portfolio_id AS uuid[]), CAST(:asset_id AS text[]), CAST(:condition_id AS text[]),
   CAST(:share_micros AS bigint[]), CAST(:cost_micros AS bigint[]), CAST(:realized_pnl_micros AS bigint[]),
-  CAST(:folded_event_time AS timestamptz[]), CAST(:folded_tx_hash AS text[]), CAST(:folded_log_index AS int[])) AS p
+  CAST(:episodes_closed AS bigint[]), CAST(:episodes_won AS bigint[]), CAST(:episode_result_micros AS bigint[]),
+  CAST(:folded_event_time AS timestamptz[]), CAST(:folded_tx_hash AS text[]),
+  CAST(:base_before AS timestamptz[]), CAST(:base_share_micros AS bigint[]), CAST(:base_cost_micros AS bigint[]),
+  CAST(:base_realized_pnl_micros AS bigint[]), CAST(:base_episodes_closed AS bigint[]),
+  CAST(:base_episodes_won AS bigint[]), CAST(:base_episode_result_micros AS bigint[])) AS p
 ON CONFLICT (portfolio_id, asset_id) DO UPDATE SET
   condition_id = coalesce(excluded.condition_id, position.condition_id),
   share_micros = excluded.share_micros,
   cost_micros = excluded.cost_micros,
   realized_pnl_micros = excluded.realized_pnl_micros,
+  episodes_closed = excluded.episodes_closed,
+  episodes_won = excluded.episodes_won,
+  episode_result_micros = excluded.episode_result_micros,
   folded_event_time = excluded.folded_event_time,
   folded_tx_hash = excluded.folded_tx_hash,
-  folded_log_index = excluded.folded_log_index,
+  base_before = excluded.base_before,
+  base_share_micros = excluded.base_share_micros,
+  base_cost_micros = excluded.base_cost_micros,
+  base_realized_pnl_micros = excluded.base_realized_pnl_micros,
+  base_episodes_closed = excluded.base_episodes_closed,
+  base_episodes_won = excluded.base_episodes_won,
+  base_episode_result_micros = excluded.base_episode_result_micros,
   flags = CASE WHEN excluded.share_micros < 0 THEN position.flags ELSE array_remove(position.flags, 'oversold') END,
   updated_at = excluded.updated_at
 """)
@@ -87,7 +119,8 @@ WHERE p.id = d.id
 
 MARK_POSTED: Final = text("UPDATE copy_attempt SET posted_at = clock_timestamp() WHERE id = ANY(:ids)")
 
-UPSERT_SNAPSHOTS: Final = text("""
+_VALUE: Final = figures.position_value("o.share_micros", "o.cost_micros", "m.price_micros")
+UPSERT_SNAPSHOTS: Final = text(f"""
 INSERT INTO portfolio_snapshot (
   portfolio_id, at, equity_micros, cash_micros, exposure_micros, unrealized_pnl_micros, realized_pnl_micros,
   deposits_micros, withdrawals_micros, fees_micros)
@@ -96,8 +129,7 @@ SELECT p.id, date_trunc('minute', coalesce(CAST(:now AS timestamptz), clock_time
        p.withdrawals_micros, p.fees_micros
 FROM portfolio p
 CROSS JOIN LATERAL (
-  SELECT coalesce(sum(CASE WHEN m.price_micros IS NULL THEN o.cost_micros
-                           ELSE floor(o.share_micros::numeric * m.price_micros * 0.000001) END), 0)::bigint AS exposure,
+  SELECT coalesce(sum({_VALUE}), 0)::bigint AS exposure,
          coalesce(sum(o.cost_micros), 0)::bigint AS cost
   FROM position o
   LEFT JOIN LATERAL (
@@ -116,18 +148,19 @@ ON CONFLICT (portfolio_id, at) DO UPDATE SET
   deposits_micros = excluded.deposits_micros,
   withdrawals_micros = excluded.withdrawals_micros,
   fees_micros = excluded.fees_micros
-""")
+""")  # noqa: S608  parts are constants
+"""Mirrors `value` of the core: exposure, equity and unrealised PnL of `libs.common.domain.statistics`, for a set."""
 
 SNAPSHOTS: Final = Series(
     "portfolio_snapshot",
     "portfolio_id",
-    spared="""(
+    spared=f"""(
       SELECT h.at FROM portfolio_snapshot h
       WHERE h.portfolio_id = k.key AND h.at >= date_trunc('minute', greatest(
         (SELECT f.opened_at FROM portfolio f WHERE f.id = k.key),
         (SELECT a.decided_at FROM copy_attempt a JOIN portfolio f ON f.id = a.portfolio_id AND f.decision_seq = a.seq
          WHERE a.portfolio_id = k.key),
         (SELECT c.updated_at FROM control_flag c WHERE c.key = 'breaker_reset:' || CAST(k.key AS text))))
-      ORDER BY h.equity_micros - h.deposits_micros + h.withdrawals_micros DESC, h.at LIMIT 1)""",
+      ORDER BY {figures.pnl("h")} DESC, h.at LIMIT 1)""",  # noqa: S608  parts are constants
 )
 """Thinned by the ledger. The peak since the last decision or reset stays: the drawdown breaker looks for it."""

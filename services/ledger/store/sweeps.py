@@ -28,19 +28,27 @@ def _without_letter(subject: str, stream: str) -> str:
       AND d.status IN ('OPEN', 'DISCARDED'))"""
 
 
-def _missing(incarnation: str) -> str:
+# A fill that a poll told, in the books, and not where its log has it.
+_MISPLACED: Final = """e.first_source = 'DATA_API' AND EXISTS (
+      SELECT FROM ledger_entry l LEFT JOIN entry_place p ON p.ref_id = l.ref_id
+      WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER' AND l.entry_type = 'TRADE_FILL'
+        AND coalesce(p.log_index, l.log_index) <> coalesce(e.log_index, e.ordinal))"""
+
+
+def _missing(incarnation: str, wrong: str = "false") -> str:
     return f"""e.booked AND e.share_micros > 0 AND e.detect_time >= :since AND e.detect_time < :until AND (
     NOT EXISTS (SELECT FROM ledger_entry l WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER')
     OR (e.status = 'REVERSED' AND EXISTS (
       SELECT FROM ledger_entry l WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER' AND NOT EXISTS (
-        SELECT FROM ledger_entry r WHERE r.ref_id = l.id::text || ':' || {incarnation}))))"""  # noqa: S608
+        SELECT FROM ledger_entry r WHERE r.ref_id = l.id::text || ':' || {incarnation})))
+    OR ({wrong}))"""  # noqa: S608
 
 
 _EVENTS: Final = text(f"""
 SELECT * FROM (
   SELECT e.id, 'TRADE' AS kind, e.status, e.user_id, NULL AS condition_id, e.asset_id, e.side, e.event_time,
          e.detect_time
-  FROM trade_event e WHERE {_missing("e.incarnation")}
+  FROM trade_event e WHERE {_missing("e.incarnation", _MISPLACED)}
   UNION ALL
   SELECT e.id, e.kind, e.status, e.user_id, e.condition_id, NULL, NULL, e.event_time, e.detect_time
   FROM activity_event e WHERE e.kind IN ('SPLIT', 'MERGE') AND {_missing("0")}
@@ -61,11 +69,12 @@ WHERE a.posted_at IS NULL AND a.decision = 'EXECUTE' AND a.decided_at < :until
 ORDER BY a.decided_at, a.portfolio_id, a.seq LIMIT :limit
 """)  # noqa: S608
 _RESOLUTIONS: Final = text(f"""
-SELECT r.condition_id, r.payouts_micros, r.resolved_at, r.observed_at FROM market_resolution r
-WHERE r.observed_at < :until AND EXISTS (
-    SELECT FROM outcome_asset o JOIN position p ON p.asset_id = o.asset_id AND p.share_micros <> 0
-    WHERE o.condition_id = r.condition_id)
-  AND {_without_letter("r.condition_id", "markets.resolved")}
+WITH held AS MATERIALIZED (
+  SELECT DISTINCT o.condition_id FROM position p JOIN outcome_asset o ON o.asset_id = p.asset_id
+  WHERE p.share_micros <> 0)
+SELECT r.condition_id, r.payouts_micros, r.resolved_at, r.observed_at
+FROM held JOIN market_resolution r ON r.condition_id = held.condition_id
+WHERE r.observed_at < :until AND {_without_letter("r.condition_id", "markets.resolved")}
 ORDER BY r.observed_at, r.condition_id LIMIT :limit
 """)  # noqa: S608
 
@@ -77,7 +86,7 @@ class Sweeps:
         self._engine = engine
 
     async def events(self, now: datetime, limit: int) -> list[EventDetected]:
-        """Return booked events and position syncs without shadow entries, and reversed ones whose entries stand."""
+        """Return what lacks entries, is not where its log stands, or is reversed while its entries stand."""
         until = now - AGE
         async with transaction(self._engine) as connection:
             mark = await load_checkpoint(connection, SERVICE, _KEY)

@@ -11,11 +11,11 @@ from sqlalchemy import NullPool, Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from libs.common.db.engine import async_url
-from libs.common.domain.kinds import Scope
-from services.ledger.core.fold import Holding, in_order, refold
+from services.ledger.core.fold import NOTHING, Holding, concerns_position, post
 from services.ledger.core.snapshot import Valued, value
 from services.ledger.store.invariants import INVARIANTS
-from services.ledger.store.session import entry_of
+from services.ledger.store.session import base_of, entry_of, holding_of
+from services.ledger.store.statements import ENTRIES
 
 QUERY_SECONDS: Final = 900
 SHOWN_MAX: Final = 20
@@ -27,13 +27,21 @@ CHUNK: Final = 2_000
 _ALIVE: Final = text(
     "SELECT max(updated_at) FROM system_checkpoint WHERE service = 'ledger' AND starts_with(key, 'process:')"
 )
-_HISTORIES: Final = text("""
-SELECT e.*, p.share_micros, p.cost_micros AS position_cost, p.realized_pnl_micros
-FROM ledger_entry e
+# In the order they fold in: a shadow's as the chain says, an executable's as they were posted.
+_HISTORIES: Final = text(f"""
+SELECT e.*, e.reverses IS NOT NULL OR r.id IS NOT NULL AS undone, p.share_micros, p.cost_micros AS position_cost,
+       p.realized_pnl_micros, p.episodes_closed, p.episodes_won, p.episode_result_micros, p.base_before,
+       p.base_share_micros, p.base_cost_micros, p.base_realized_pnl_micros, p.base_episodes_closed,
+       p.base_episodes_won, p.base_episode_result_micros
+FROM ({ENTRIES}) e
 LEFT JOIN position p ON p.portfolio_id = e.portfolio_id AND p.asset_id = e.asset_id
+LEFT JOIN (SELECT id, reverses FROM ledger_entry WHERE reverses IS NOT NULL) r ON r.reverses = e.id
+CROSS JOIN LATERAL (SELECT
+  CASE e.scope WHEN 'SHADOW_USER' THEN e.event_time END AS at, CASE e.scope WHEN 'SHADOW_USER' THEN e.tx_hash END AS tx,
+  CASE e.scope WHEN 'SHADOW_USER' THEN coalesce(e.log_index, -1) END AS log_index) o
 WHERE e.asset_id IS NOT NULL
-ORDER BY e.portfolio_id, e.asset_id, e.seq
-""")
+ORDER BY e.portfolio_id, e.asset_id, o.at, o.tx COLLATE "C" NULLS LAST, o.log_index, e.seq
+""")  # noqa: S608
 _VALUED: Final = text("""
 SELECT s.portfolio_id, s.at, s.cash_micros, s.exposure_micros, s.unrealized_pnl_micros, o.share_micros, o.cost_micros,
        m.price_micros AS mark_micros, m.at AS marked_at
@@ -115,19 +123,57 @@ async def view(url: str) -> AsyncIterator[AsyncConnection]:
         await engine.dispose()
 
 
+@dataclass(slots=True)
+class _Fold:
+    """One position folded entry by entry, and what is kept of it."""
+
+    row: Row[Any]
+    holding: Holding = NOTHING
+    base: Holding | None = None
+
+    def take(self, row: Row[Any]) -> None:
+        """Fold the next entry."""
+        if self.base is None and row.base_before is not None and row.event_time >= row.base_before:
+            self.base = self.holding
+        entry = entry_of(row)
+        if not row.undone and concerns_position(entry):
+            self.holding = post(self.holding, entry)
+
+    def wrong(self) -> str | None:
+        """Say what is kept and does not agree."""
+        row, base = self.row, base_of(self.row)
+        kept = holding_of(row, row.position_cost)
+        where = f"portfolio {row.portfolio_id}, asset {row.asset_id}"
+        if kept != self.holding:
+            return f"{where}: entries fold to {self.holding}, kept {kept}"
+        folded = self.holding if self.base is None else self.base
+        if base is not None and base.holding != folded:
+            return f"{where}: entries before {base.before} fold to {folded}, kept {base.holding}"
+        return None
+
+
+async def _folds(connection: AsyncConnection) -> AsyncIterator[_Fold]:
+    """Fold every position as its entries stream by; no history is held, however long."""
+    fold: _Fold | None = None
+    result = await connection.stream(_HISTORIES.execution_options(yield_per=CHUNK))
+    async for row in result:
+        if fold is None or (row.asset_id, row.portfolio_id) != (fold.row.asset_id, fold.row.portfolio_id):
+            if fold is not None:
+                yield fold
+            fold = _Fold(row)
+        fold.take(row)
+    if fold is not None:
+        yield fold
+
+
 async def _check_folds(connection: AsyncConnection) -> Check:
-    """Fold every position from its entries and compare cost and realised profit."""
+    """Fold every position from its entries and compare cost, realised profit, episodes and the base of late ones."""
     compared, violated, found = 0, 0, []
-    async for rows in grouped(connection, _HISTORIES, "portfolio_id", "asset_id"):
-        first = rows[0]
-        folded = refold(in_order(Scope(first.scope), [entry_of(row) for row in rows]))
-        kept = Holding(first.share_micros or 0, first.position_cost or 0, first.realized_pnl_micros or 0)
+    async for fold in _folds(connection):
         compared += 1
-        if folded != kept:
+        if wrong := fold.wrong():
             violated += 1
-            found.append(
-                f"portfolio {first.portfolio_id}, asset {first.asset_id}: entries fold to {folded}, kept {kept}"
-            )
+            found.append(wrong)
             del found[SHOWN_MAX:]
     return Check("cost and realised profit are the fold of entries", compared, "positions", violated, tuple(found))
 
@@ -157,7 +203,7 @@ async def grouped(
     """Stream a sorted query, one list of rows per key."""
     group: list[Row[Any]] = []
     result = await connection.stream(query.execution_options(yield_per=CHUNK), parameters)
-    async for chunk in result.partitions():
+    async for chunk in result.partitions(CHUNK):
         for _, rows in groupby(chunk, key=lambda row: tuple(getattr(row, name) for name in key)):
             part = list(rows)
             if group and any(getattr(group[0], name) != getattr(part[0], name) for name in key):

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from libs.common.domain.kinds import GroupKind, Scope
 from libs.common.domain.reasons import Reason
+from libs.common.domain.statistics import drawdown, loss_since
 from services.simulator.core.facts import Clock, Group, MarketView, PortfolioView
 from services.simulator.core.fees import fee_at_price
 from services.simulator.core.outcome import Check
@@ -91,10 +92,12 @@ def breakers(view: PortfolioView, rules: Rules, opens: bool) -> tuple[list[Check
         _loss("breakers.weekly_loss", view.week_start_equity_micros, view.week_flows_micros, view, rules.weekly_loss,
               opens, Reason.BREAKER_WEEKLY_LOSS),
     ]  # fmt: skip
-    peak = view.peak_equity_micros
-    beyond = peak > 0 and rules.drawdown.is_exceeded(peak - view.equity_micros, peak)
+    fall = drawdown(view.peak_equity_micros, view.equity_micros)
+    beyond = fall is not None and rules.drawdown.is_exceeded(fall.lost_micros, fall.base_micros)
     tripped = view.drawdown_tripped or beyond
-    numbers = {"equity": view.equity_micros, "peak": peak, "tripped_before": view.drawdown_tripped}
+    numbers = {
+        "equity": view.equity_micros, "peak": view.peak_equity_micros, "tripped_before": view.drawdown_tripped,
+    }  # fmt: skip
     checks.append(
         _check(
             "breakers.drawdown",
@@ -110,11 +113,12 @@ def breakers(view: PortfolioView, rules: Rules, opens: bool) -> tuple[list[Check
 def _loss(
     name: str, start: int | None, flows: int, view: PortfolioView, limit: Ratio, opens: bool, reason: Reason
 ) -> Check:
-    if start is None or start + flows <= 0:
+    loss = loss_since(start, flows, view.equity_micros)
+    if loss is None:
         return (name, None, "no start", limit.shown, None)
-    since = start + flows
-    passed = not limit.is_exceeded(since - view.equity_micros, since)
-    return _check(name, passed if opens else None, {"equity": view.equity_micros, "start": since}, limit.shown, reason)
+    passed = not limit.is_exceeded(loss.lost_micros, loss.base_micros)
+    numbers = {"equity": view.equity_micros, "start": loss.base_micros}
+    return _check(name, passed if opens else None, numbers, limit.shown, reason)
 
 
 class Risk(NamedTuple):

@@ -1,7 +1,7 @@
 """One portfolio as decisions see it: loaded once, then carried forward in memory from decision to decision.
 
-Exposure is the sum of floor(shares * mark), own cost where never marked; both outcomes of a condition add. In
-EXEC_GLOBAL each position belongs to the source users it was copied from.
+What it is worth, its exposures, its peak and whose shares are: `libs.common.domain.statistics`. Exposures are running
+sums of the same values, so that a decision does not add up all positions again.
 """
 
 from collections import defaultdict
@@ -11,7 +11,8 @@ from datetime import datetime
 from uuid import UUID
 
 from libs.common.domain.kinds import GroupKind, Scope, Side
-from libs.common.domain.money import MICROS
+from libs.common.domain.money import notional_floor
+from libs.common.domain.statistics import Start, attribute, equity, part_value, peak_with, position_value
 from services.simulator.core.facts import Group, MarketView, Order, PortfolioView
 
 
@@ -28,22 +29,12 @@ class Holding:
 
     @property
     def value_micros(self) -> int:
-        """Return shares at the mark, rounded down, or their cost."""
-        return self.cost_micros if self.mark_micros is None else self.share_micros * self.mark_micros // MICROS
+        """Return what the position is worth."""
+        return position_value(self.share_micros, self.cost_micros, self.mark_micros)
 
     def value_of(self, share_micros: int) -> int:
-        """Return the part of the value that `share_micros` of the shares are, rounded down."""
-        if self.mark_micros is not None:
-            return share_micros * self.mark_micros // MICROS
-        return self.cost_micros * share_micros // self.share_micros if self.share_micros else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Equity at the start of a day or week, and net flows since."""
-
-    equity_micros: int | None
-    flows_micros: int
+        """Return what `share_micros` of the shares are worth."""
+        return part_value(share_micros, self.share_micros, self.cost_micros, self.mark_micros)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +98,7 @@ class PortfolioState:
     @property
     def equity_micros(self) -> int:
         """Return cash plus positions."""
-        return self.cash_micros + self._total
+        return equity(self.cash_micros, self._total)
 
     def held(self, asset_id: str | None) -> int:
         """Return the shares of an asset."""
@@ -124,10 +115,10 @@ class PortfolioState:
         held = self.held(group.asset_id) if group.kind is GroupKind.TRADE else min(shares, default=0)
         condition = market.condition_id if market else group.condition_id
         taken = self.taken.get((group.asset_id or "", book_hash or "", group.side)) if book_hash else None
-        equity = self.equity_micros
+        worth = self.equity_micros
         return PortfolioView(
             cash_micros=self.cash_micros,
-            equity_micros=equity,
+            equity_micros=worth,
             exposure_total_micros=self._total,
             exposure_market_micros=self._by_condition.get(condition, 0),
             exposure_user_micros=self._by_user.get(group.user_id, 0)
@@ -140,7 +131,7 @@ class PortfolioState:
             day_flows_micros=self.day.flows_micros,
             week_start_equity_micros=self.week.equity_micros,
             week_flows_micros=self.week.flows_micros,
-            peak_equity_micros=equity if self.peak_equity_micros is None else max(self.peak_equity_micros, equity),
+            peak_equity_micros=peak_with(self.peak_equity_micros, worth),
             drawdown_tripped=self.drawdown_tripped,
             net_flows_micros=self.net_flows_micros,
             taken=tuple(sorted(taken.items())) if taken else (),
@@ -162,7 +153,7 @@ class PortfolioState:
             day_flows_micros=self.day.flows_micros,
             week_start_equity_micros=self.week.equity_micros,
             week_flows_micros=self.week.flows_micros,
-            peak_equity_micros=max(self.peak_equity_micros or self.equity_micros, self.equity_micros),
+            peak_equity_micros=peak_with(self.peak_equity_micros, self.equity_micros),
             drawdown_tripped=self.drawdown_tripped,
             net_flows_micros=self.net_flows_micros,
         )
@@ -220,7 +211,7 @@ class PortfolioState:
         holding = self._holdings.get(asset)
         if holding is None or not holding.share_micros:
             return 0
-        brought = holding.share_micros * payout_micros // MICROS
+        brought = notional_floor(payout_micros, holding.share_micros)
         self.cash_micros += brought
         self._move(asset, holding.condition_id, -holding.share_micros, 0, self.id)
         return brought
@@ -249,27 +240,3 @@ class PortfolioState:
         self._by_condition[holding.condition_id] += value
         for user, shares in holding.sources.items():
             self._by_user[user] += sign * holding.value_of(shares)
-
-
-def attribute(
-    sources: Mapping[UUID, int], shares: int, source: UUID, follow_rank: Mapping[UUID, int]
-) -> dict[UUID, int]:
-    """Return open shares by source user after `shares` were gained by `source` or lost by all, pro rata.
-
-    What rounding leaves over goes by largest remainder, ties to who was followed first.
-    """
-    found = dict(sources)
-    total = sum(found.values())
-    if shares >= 0:
-        found[source] = found.get(source, 0) + shares
-        return found
-    lost = min(-shares, total)
-    if lost <= 0:
-        return found
-    parts = {user: divmod(open_shares * lost, total) for user, open_shares in found.items()}
-    left_over = lost - sum(whole for whole, _ in parts.values())
-    last = len(follow_rank)
-    ranked = sorted(parts, key=lambda user: (-parts[user][1], follow_rank.get(user, last), user))
-    for place, user in enumerate(ranked):
-        found[user] -= parts[user][0] + (1 if place < left_over else 0)
-    return {user: open_shares for user, open_shares in found.items() if open_shares}

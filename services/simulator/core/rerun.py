@@ -20,11 +20,12 @@ from uuid import UUID
 from libs.common.domain.book import Book
 from libs.common.domain.kinds import Decision, Scope
 from libs.common.domain.reasons import Reason
+from libs.common.domain.statistics import Start
 from services.simulator.core.decide import decide
 from services.simulator.core.facts import Clock, Group, MarketView, PortfolioView
 from services.simulator.core.guardrails import breakers
 from services.simulator.core.outcome import Outcome
-from services.simulator.core.portfolio import PortfolioState, Start, Trade
+from services.simulator.core.portfolio import PortfolioState, Trade
 from services.simulator.core.rules import Rules
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from libs.common.domain.config_test import CHANGED_MAX, ChangedAttempt, Compared, ConfigTestResult, Figures, Verdict
 from libs.common.domain.kinds import Scope
+from libs.common.domain.statistics import Start, pnl_since
 from services.simulator.core.outcome import Outcome
 from services.simulator.core.portfolio import PortfolioState
 from services.simulator.core.rerun import Course, Ran, Recorded, lacks_book
@@ -37,7 +38,7 @@ class Tally:
 
     def figures(self, course: Course, state: PortfolioState) -> Figures:
         """Return the counts with what the course is worth now."""
-        end = state.equity_micros
+        end, start = state.equity_micros, Start(course.start_equity_micros, course.flows_micros)
         open_holdings = [holding for holding in state.holdings().values() if holding.share_micros]
         return Figures(
             attempts=self.attempts,
@@ -50,7 +51,7 @@ class Tally:
             start_equity_micros=course.start_equity_micros,
             net_flows_micros=course.flows_micros,
             end_equity_micros=end,
-            pnl_micros=end - course.start_equity_micros - course.flows_micros,
+            pnl_micros=pnl_since(start, end) or 0,
             unmarked=sum(holding.mark_micros is None for holding in open_holdings),
         )
 

@@ -1,14 +1,15 @@
 """Rows of a decision transaction as values of the core."""
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from libs.common.domain.book import Book, Level
 from libs.common.domain.kinds import Decision, GroupKind, Scope, Side
+from libs.common.domain.statistics import net_flows, peak_before, start_of
 from services.simulator.core.facts import Group, MarketView, Order
-from services.simulator.core.portfolio import PortfolioState, Start, Trade
+from services.simulator.core.portfolio import PortfolioState, Trade
 
 BookKey = tuple[str, str]
 """Asset and hash: one version of one book."""
@@ -131,7 +132,7 @@ def portfolio_of(row: Any) -> LockedPortfolio:
         Scope(row["scope"]),
         row["user_id"],
         row["cash_micros"],
-        row["deposits_micros"] - row["withdrawals_micros"],
+        net_flows(row["deposits_micros"], row["withdrawals_micros"]),
         row["decision_seq"],
         row["decided_through"],
         last,
@@ -176,22 +177,21 @@ def state_of(portfolio: LockedPortfolio, start: Any, follow_order: tuple[UUID, .
     the admin puts the equity at that moment in its place.
     """
     flows = portfolio.net_flows_micros
-    peaks = []
+    kept: tuple[int, int] | None = None
     if start["is_reset"]:
-        peaks += _reset_peak(start["reset_value"], flows)
+        kept = _reset(start["reset_value"])
     elif portfolio.peak_equity_micros is not None:
-        since = 0 if start["last_flows_micros"] is None else flows - start["last_flows_micros"]
-        peaks.append(portfolio.peak_equity_micros + since)
-    if start["peak_pnl_micros"] is not None:
-        peaks.append(start["peak_pnl_micros"] + flows)
+        then = start["last_flows_micros"]
+        kept = (portfolio.peak_equity_micros, flows if then is None else then)
+    first = start["first_deposit_micros"]
     state = PortfolioState(
         portfolio.id,
         portfolio.scope,
         portfolio.cash_micros,
         flows,
-        _start(start["day_equity_micros"], start["day_flows_micros"], start["first_deposit_micros"], flows),
-        _start(start["week_equity_micros"], start["week_flows_micros"], start["first_deposit_micros"], flows),
-        max(peaks, default=None),
+        start_of(start["day_equity_micros"], start["day_flows_micros"], first, flows),
+        start_of(start["week_equity_micros"], start["week_flows_micros"], first, flows),
+        peak_before(kept, start["peak_pnl_micros"], flows),
         portfolio.drawdown_tripped and not start["is_reset"],
         portfolio.seq,
         portfolio.last_order,
@@ -201,25 +201,10 @@ def state_of(portfolio: LockedPortfolio, start: Any, follow_order: tuple[UUID, .
     return state
 
 
-def _reset_peak(value: Any, flows: int) -> list[int]:
-    """Return the peak a reset set, moved by flows since; none where a row written by hand does not say."""
+def _reset(value: Any) -> tuple[int, int] | None:
+    """Return equity and net flows at a reset; None where a row written by hand does not say."""
     equity, then = value.get("equity_micros"), value.get("net_flows_micros")
-    return [equity + flows - then] if isinstance(equity, int) and isinstance(then, int) else []
-
-
-def _start(equity: int | None, flows_then: int | None, first_deposit: int | None, flows_now: int) -> Start:
-    """Return a day's or week's start: the last snapshot before it, else the first deposit."""
-    if equity is not None:
-        return Start(equity, flows_now - (flows_then or 0))
-    if first_deposit is not None:
-        return Start(first_deposit, flows_now - first_deposit)
-    return Start(None, 0)
-
-
-def day_and_week(now: datetime) -> tuple[datetime, datetime]:
-    """Return 00:00 UTC of this day and of this week's Monday."""
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return day, day - timedelta(days=day.weekday())
+    return (equity, then) if isinstance(equity, int) and isinstance(then, int) else None
 
 
 def book_of(row: Any) -> Book:

@@ -9,6 +9,7 @@ from uuid import UUID
 from libs.common.bus.streams import GROUPS_CLOSED
 from libs.common.domain.book import Book
 from libs.common.domain.kinds import Scope, Side
+from libs.common.domain.statistics import start_of_day, start_of_week
 from services.simulator.core.facts import Group
 from services.simulator.core.portfolio import Holding, PortfolioState, Trade
 from services.simulator.store import statements as sql
@@ -22,7 +23,6 @@ from services.simulator.store.rows import (
     attempted_of,
     book_of,
     candidate_of,
-    day_and_week,
     market_of,
     portfolio_of,
     state_of,
@@ -121,8 +121,10 @@ class DecisionSession:
         In EXEC_GLOBAL they know the exposure of `users` only, and whose the shares are that may move now.
         """
         ids = [each.id for each in locked]
-        day, week = day_and_week(now)
-        starts = {row["id"]: row for row in await sql.STARTS.rows(self._connection, ids=ids, day=day, week=week)}
+        starts = {
+            row["id"]: row
+            for row in await sql.STARTS.rows(self._connection, ids=ids, day=start_of_day(now), week=start_of_week(now))
+        }
         positions = await sql.POSITIONS.rows(self._connection, ids=ids)
         in_flight: defaultdict[UUID, list[Trade]] = defaultdict(list)
         for row in await sql.IN_FLIGHT.rows(self._connection, ids=ids):

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from libs.common.db import figures
 from services.simulator.store.driver import Query
 
 _GROUP: Final = """
@@ -111,16 +112,16 @@ ORDER BY a.portfolio_id, a.seq
 """)
 """Decided and not yet posted, in the order they will be posted."""
 
-STARTS: Final = Query("""
+STARTS: Final = Query(f"""
 SELECT p.id, last.decided_at AS last_decided_at,
-       CAST(last.inputs #>> '{portfolio,net_flows_micros}' AS bigint) AS last_flows_micros,
-       CAST(last.inputs #>> '{clock,effective_due_at}' AS timestamptz) AS last_effective_due_at,
-       day.equity_micros AS day_equity_micros, day.deposits_micros - day.withdrawals_micros AS day_flows_micros,
-       week.equity_micros AS week_equity_micros, week.deposits_micros - week.withdrawals_micros AS week_flows_micros,
+       CAST(last.inputs #>> '{{portfolio,net_flows_micros}}' AS bigint) AS last_flows_micros,
+       CAST(last.inputs #>> '{{clock,effective_due_at}}' AS timestamptz) AS last_effective_due_at,
+       day.equity_micros AS day_equity_micros, {figures.net_flows("day")} AS day_flows_micros,
+       week.equity_micros AS week_equity_micros, {figures.net_flows("week")} AS week_flows_micros,
        (SELECT e.cash_delta_micros FROM ledger_entry e
         WHERE e.portfolio_id = p.id AND e.asset_id IS NULL AND e.entry_type = 'DEPOSIT' ORDER BY e.seq LIMIT 1)
          AS first_deposit_micros,
-       (SELECT max(s.equity_micros - s.deposits_micros + s.withdrawals_micros) FROM portfolio_snapshot s
+       (SELECT max({figures.pnl("s")}) FROM portfolio_snapshot s
         WHERE s.portfolio_id = p.id
           AND s.at >= date_trunc('minute', greatest(last.decided_at, reset.at, p.opened_at))) AS peak_pnl_micros,
        reset.at AS reset_at, reset.value AS reset_value,
@@ -130,12 +131,10 @@ LEFT JOIN copy_attempt last ON last.portfolio_id = p.id AND last.seq = p.decisio
 LEFT JOIN LATERAL (
   SELECT f.updated_at AS at, f.value FROM control_flag f
   WHERE f.key = 'breaker_reset:' || CAST(p.id AS text)) reset ON true
-LEFT JOIN LATERAL (SELECT s.equity_micros, s.deposits_micros, s.withdrawals_micros FROM portfolio_snapshot s
-  WHERE s.portfolio_id = p.id AND s.at <= :day ORDER BY s.at DESC LIMIT 1) day ON true
-LEFT JOIN LATERAL (SELECT s.equity_micros, s.deposits_micros, s.withdrawals_micros FROM portfolio_snapshot s
-  WHERE s.portfolio_id = p.id AND s.at <= :week ORDER BY s.at DESC LIMIT 1) week ON true
+LEFT JOIN LATERAL {figures.last_snapshot("p.id", ":day")} day ON true
+LEFT JOIN LATERAL {figures.last_snapshot("p.id", ":week")} week ON true
 WHERE p.id = ANY(CAST(:ids AS uuid[]))
-""")
+""")  # noqa: S608  parts are constants
 """What breakers count from. A reset is carried out once: by the first decision after the one that carried out the last,
 told apart by its own time and not by comparing clocks, so that none is lost to a decision under way."""
 
@@ -172,16 +171,19 @@ GROUP BY k.portfolio_id, k.asset_id, k.book_hash, a.side, f.price_micros
 """What portfolios already took of book versions."""
 
 SHADOW_HELD: Final = Query("""
-SELECT k.group_id, coalesce(sum(e.share_delta_micros), 0) AS share_micros
+SELECT k.group_id, CAST(o.share_micros
+  - coalesce((SELECT sum(e.share_delta_micros) FROM ledger_entry e
+      WHERE e.portfolio_id = o.portfolio_id AND e.asset_id = o.asset_id AND e.event_time > k.before), 0)
+  - coalesce((SELECT sum(e.share_delta_micros) FROM event_group_member m
+      JOIN ledger_entry e ON e.ref_id = CAST(m.event_id AS text)
+      WHERE m.group_id = k.group_id AND e.portfolio_id = o.portfolio_id AND e.asset_id = o.asset_id
+        AND e.event_time <= k.before), 0) AS bigint) AS share_micros
 FROM unnest(CAST(:groups AS uuid[]), CAST(:users AS uuid[]), CAST(:assets AS text[]), CAST(:before AS timestamptz[]))
   AS k (group_id, user_id, asset_id, before)
 JOIN portfolio p ON p.scope = 'SHADOW_USER' AND p.user_id = k.user_id
-JOIN ledger_entry e ON e.portfolio_id = p.id AND e.asset_id = k.asset_id AND e.event_time <= k.before
-WHERE NOT EXISTS (
-  SELECT FROM event_group_member m WHERE m.group_id = k.group_id AND CAST(m.event_id AS text) = e.ref_id)
-GROUP BY k.group_id
+JOIN position o ON o.portfolio_id = p.id AND o.asset_id = k.asset_id
 """)
-"""Their own position before a group, its members left out."""
+"""Their own position before a group, its members left out: what they hold, less what came since."""
 
 WRITE: Final = Query("""
 WITH attempts AS (

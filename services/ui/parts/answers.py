@@ -4,6 +4,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
+from libs.common.domain.episodes import win_rate
+from libs.common.domain.statistics import return_on_deposits
 from services.ui.parts.figures import DASH, MINUS, ago, day, duration, percent, plain_percent, pnl, tone, usd
 from services.ui.parts.html import dot, esc, hint
 from services.ui.parts.words import reason
@@ -27,12 +29,13 @@ def money(overview: Overview, today: tuple[int, ...]) -> str:
             '<div class="sb-say">The paper portfolio opens with the first '
             "copied wallet.</div>"
         )
-    flows = figures.deposits_micros - figures.withdrawals_micros
+    earned = return_on_deposits(figures.pnl_micros, figures.deposits_micros)
+    rate = DASH if earned is None else percent(earned.numerator, earned.denominator, digits=2, sign=True)
     return (
         f'{question}<div class="sb-big '
         f'{tone(figures.pnl_micros)}">{usd(figures.pnl_micros, sign=True, short=True)}</div>'
         '<div class="sb-say">'
-        f"<b>{percent(figures.pnl_micros, flows, digits=2, sign=True)}</b> on {usd(flows)} deposited "
+        f"<b>{rate}</b> on {usd(figures.deposits_micros)} deposited "
         f"since {day(figures.opened_at)}</div>"
         f'<div class="sb-cap">PnL today</div>{_spark(today)}{_four(figures, overview.slow.win_rate)}'
     )
@@ -40,7 +43,9 @@ def money(overview: Overview, today: tuple[int, ...]) -> str:
 
 def _four(figures: GlobalFigures, rate: WinRate) -> str:
     won = f"Closed positions with PnL above 0 / all closed positions ({rate.won:,} of {rate.closed:,})"
-    fall = percent(-figures.drawdown_micros, figures.peak_equity_micros)
+    lost = figures.drawdown
+    fall = DASH if lost is None else percent(-lost.lost_micros, lost.base_micros)
+    won_part = win_rate(rate.won, rate.closed)
     cells = (
         (hint("Today", f"PnL now {MINUS} PnL at 00:00 UTC"), pnl(figures.today_micros)),
         (hint("7 days", f"PnL now {MINUS} PnL 7 days ago"), pnl(figures.seven_days_micros)),
@@ -48,7 +53,7 @@ def _four(figures: GlobalFigures, rate: WinRate) -> str:
             hint("Drawdown", f"(Equity {MINUS} peak equity) / peak equity"),
             f'<span class="{"sb-neg" if fall.startswith(MINUS) else ""}">{fall}</span>',
         ),
-        (hint("Win rate", won), percent(rate.won, rate.closed) if rate.closed else DASH),
+        (hint("Win rate", won), DASH if won_part is None else percent(won_part.numerator, won_part.denominator)),
     )
     return (
         '<dl class="sb-trio">'

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from libs.common.domain.statistics import drawdown, peak_with
 from services.ui.parts.figures import usd
 from services.ui.queries.curve import Curve, Point
 
@@ -84,11 +85,12 @@ def _dollars(micros: int) -> float:
 def equity_data(curve: Curve) -> dict[str, list[list[float]]]:
     """Return the chart's points: shadows, equity, fall from the peak in per cent."""
     falls: list[list[float]] = []
-    peak = None
+    peak: int | None = None
     for point in curve.points:
         base = curve.deposits_micros + point.pnl_micros
-        peak = base if peak is None else max(peak, base)
-        falls.append([_ms(point), round((base - peak) / peak * 100, 3) if peak > 0 else 0.0])
+        peak = peak_with(peak, base)
+        lost = drawdown(peak, base)
+        falls.append([_ms(point), round(-lost.lost_micros / lost.base_micros * 100, 3) if lost else 0.0])
     return {
         "shadows": [[_ms(point), _dollars(point.equity_micros)] for point in curve.shadows],
         "equity": [[_ms(point), _dollars(point.equity_micros)] for point in curve.points],

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.ui.queries.people import MINUTE, Person, steps
+from libs.common.db import figures as sql
+from libs.common.domain.statistics import MINUTE, known_at, pnl
+from services.ui.queries.people import STEP, Person, steps
 from services.ui.queries.portfolio import Frozen, GlobalFigures
 
 Range = Literal["1h", "1d", "7d", "30d", "all"]
@@ -32,18 +34,14 @@ _BEFORE: Final = text("""
 SELECT equity_micros, deposits_micros, withdrawals_micros
 FROM portfolio_snapshot WHERE portfolio_id = :portfolio AND at < :since ORDER BY at DESC LIMIT 1
 """)
-_SHADOWS: Final = text("""
-SELECT step.n, CAST(round(coalesce(sum(s.pnl * p.share), 0)) AS bigint) AS pnl
+_SHADOWS: Final = text(f"""
+SELECT step.n, CAST(round(coalesce(sum(({sql.pnl("s")}) * p.share), 0)) AS bigint) AS pnl
 FROM generate_series(0, :points) AS step (n)
 CROSS JOIN unnest(CAST(:portfolios AS uuid[]), CAST(:shares AS numeric[])) AS p (id, share)
-LEFT JOIN LATERAL (SELECT h.equity_micros - h.deposits_micros + h.withdrawals_micros AS pnl
-  FROM portfolio_snapshot h
-  WHERE h.portfolio_id = p.id AND h.at <= CAST(:since AS timestamptz) + step.n * CAST(:every AS interval)
-    - CASE WHEN step.n = :points THEN interval '0' ELSE interval '1 minute' END
-  ORDER BY h.at DESC LIMIT 1) s ON true
+LEFT JOIN LATERAL {sql.last_snapshot("p.id", STEP)} s ON true
 GROUP BY step.n
 ORDER BY step.n
-""")
+""")  # noqa: S608  parts are constants
 
 
 class Point(Frozen):
@@ -67,7 +65,7 @@ class Curve(Frozen):
 
 def ending_at(curve: Curve, figures: GlobalFigures, at: datetime) -> Curve:
     """Return `curve` with `figures` as its end, so that the newest point and the figure beside it are one number."""
-    end = _point(at, figures.equity_micros, figures.deposits_micros - figures.withdrawals_micros)
+    end = _point(at, figures)
     kept = tuple(point for point in curve.points if point.at < at)
     return curve.model_copy(update={"points": (*kept, end), "until": max(curve.until, at)})
 
@@ -85,18 +83,12 @@ async def read_curve(
     since = min(since, now - MINUTE)
     every = max((now - since) / POINTS_MAX, timedelta(seconds=1))
     parameters = {"portfolio": figures.portfolio_id, "since": since.replace(second=0, microsecond=0), "every": every}
-    flows = figures.deposits_micros - figures.withdrawals_micros
+    flows = figures.net_flows_micros
     before = (await connection.execute(_BEFORE, parameters)).one_or_none() if since > figures.opened_at else None
-    first = (
-        Point(at=since, equity_micros=flows, pnl_micros=0)
-        if before is None
-        else _point(since, before.equity_micros, before.deposits_micros - before.withdrawals_micros)
-    )
+    first = Point(at=since, equity_micros=flows, pnl_micros=0) if before is None else _point(since, before)
     points = [first]
-    for row in await connection.execute(_EQUITY, parameters):
-        # A minute's row holds the minute's last value.
-        at = min(max(row.at + MINUTE, since), now)
-        points.append(_point(at, row.equity_micros, row.deposits_micros - row.withdrawals_micros))
+    rows = await connection.execute(_EQUITY, parameters)
+    points += (_point(min(max(known_at(row.at), since), now), row) for row in rows)
     shadows = await _shadows(connection, people, since, now, flows)
     return Curve(
         range=wanted, since=since, until=now, deposits_micros=flows, points=tuple(points), shadows=tuple(shadows)
@@ -119,8 +111,9 @@ async def _shadows(
         "points": points,
     }
     rows = await connection.execute(_SHADOWS, parameters)
-    return [_point(since + row.n * every, flows + row.pnl, flows) for row in rows]
+    return [Point(at=since + row.n * every, equity_micros=flows + row.pnl, pnl_micros=row.pnl) for row in rows]
 
 
-def _point(at: datetime, equity: int, flows: int) -> Point:
-    return Point(at=at, equity_micros=equity, pnl_micros=equity - flows)
+def _point(at: datetime, row: Any) -> Point:
+    made = pnl(row.equity_micros, row.deposits_micros, row.withdrawals_micros)
+    return Point(at=at, equity_micros=row.equity_micros, pnl_micros=made)

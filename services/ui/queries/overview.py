@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.db.engine import transaction
 from libs.common.domain.config import CopyConfig
+from libs.common.domain.statistics import exposure_by_market
 from services.ui.queries.control import Control, read_control
 from services.ui.queries.decisions import DecisionRow, Reasons, read_latest, read_reasons
 from services.ui.queries.health import HealthFacts, read_health
@@ -168,21 +169,25 @@ def limits_of(
     figures: GlobalFigures, holdings: list[Holding], largest_user: tuple[str, int] | None, config: CopyConfig
 ) -> tuple[LimitUse, ...]:
     """Return the use of every limit of the global portfolio."""
-    equity, flows = figures.equity_micros, figures.deposits_micros - figures.withdrawals_micros
+    equity, fall = figures.equity_micros, figures.drawdown
     market, in_market = _largest_market(holdings)
     user, in_user = largest_user or ("", 0)
-    before_today = flows + figures.pnl_micros - figures.today_micros
-    before_week = flows + figures.pnl_micros - figures.this_week_micros
     rows = (
         ("Total exposure", "", figures.exposure_micros, equity, config.max_total_exposure_pct),
         ("Largest market", market, in_market, equity, config.max_exposure_per_market_pct),
         ("Largest user", user, in_user, equity, config.max_exposure_per_user_pct),
-        ("Loss today", "", max(0, -figures.today_micros), before_today, config.daily_loss_limit_pct),
-        ("Loss this week", "", max(0, -figures.this_week_micros), before_week, config.weekly_loss_limit_pct),
+        ("Loss today", "", max(0, -figures.today_micros), figures.today_base_micros, config.daily_loss_limit_pct),
+        (
+            "Loss this week",
+            "",
+            max(0, -figures.this_week_micros),
+            figures.this_week_base_micros,
+            config.weekly_loss_limit_pct,
+        ),
         (
             "Drawdown from peak",
             "",
-            figures.drawdown_micros,
+            fall.lost_micros if fall else 0,
             figures.peak_equity_micros,
             config.max_drawdown_limit_pct,
         ),
@@ -194,12 +199,10 @@ def limits_of(
 
 
 def _largest_market(holdings: list[Holding]) -> tuple[str, int]:
-    values: dict[str, int] = {}
-    names: dict[str, str] = {}
-    for holding in holdings:
-        key = holding.condition_id or holding.asset_id
-        values[key] = values.get(key, 0) + holding.value_micros
-        names[key] = holding.question
+    names = {holding.condition_id or holding.asset_id: holding.question for holding in holdings}
+    values = exposure_by_market(
+        (holding.condition_id or holding.asset_id, holding.value_micros) for holding in holdings
+    )
     if not values:
         return "", 0
     largest = max(values, key=lambda key: (values[key], key))

@@ -9,50 +9,47 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from libs.common.db import figures
 from libs.common.domain.config import CopyConfig, merge
+from libs.common.domain.statistics import MINUTE
 from services.ui.queries.portfolio import Frozen
 
 TREND_POINTS: Final = 28
 TREND_DAYS: Final = 30
-MINUTE: Final = timedelta(minutes=1)
-"""A snapshot's row holds the last value of its minute, so it is known at the minute's end."""
+STEP: Final = """CAST(:since AS timestamptz) + step.n * CAST(:every AS interval)
+    - CASE WHEN step.n = :points THEN interval '0' ELSE interval '1 minute' END"""
+"""Until which row a step of a curve has seen: a minute's row is `known_at` its end, the newest one at once."""
 
-_USERS: Final = text("""
+_USERS: Final = text(f"""
 SELECT u.id, u.label, u.unfollowed_at,
-       CASE WHEN f.value @> '{"disabled": true}' THEN false WHEN f.value @> '{"disabled": false}' THEN true
+       CASE WHEN f.value @> '{{"disabled": true}}' THEN false WHEN f.value @> '{{"disabled": false}}' THEN true
             ELSE u.enabled END AS enabled, u.followed_at,
        shadow.id AS shadow_id, shadow.pnl AS shadow_pnl, exec.id AS exec_id, exec.pnl AS exec_pnl,
        coalesce(exec.fees_micros, 0) AS exec_fees
 FROM followed_user u
 LEFT JOIN control_flag f ON f.key = 'user_disabled:' || CAST(u.id AS text)
 LEFT JOIN LATERAL (
-  SELECT p.id, s.pnl FROM portfolio p
-  LEFT JOIN LATERAL (SELECT h.equity_micros - h.deposits_micros + h.withdrawals_micros AS pnl
-    FROM portfolio_snapshot h WHERE h.portfolio_id = p.id ORDER BY h.at DESC LIMIT 1) s ON true
+  SELECT p.id, {figures.pnl("s")} AS pnl FROM portfolio p
+  LEFT JOIN LATERAL {figures.last_snapshot("p.id")} s ON true
   WHERE p.scope = 'SHADOW_USER' AND p.user_id = u.id) shadow ON true
 LEFT JOIN LATERAL (
-  SELECT p.id, p.fees_micros, s.pnl FROM portfolio p
-  LEFT JOIN LATERAL (SELECT h.equity_micros - h.deposits_micros + h.withdrawals_micros AS pnl
-    FROM portfolio_snapshot h WHERE h.portfolio_id = p.id ORDER BY h.at DESC LIMIT 1) s ON true
+  SELECT p.id, p.fees_micros, {figures.pnl("s")} AS pnl FROM portfolio p
+  LEFT JOIN LATERAL {figures.last_snapshot("p.id")} s ON true
   WHERE p.scope = 'EXEC_USER' AND p.user_id = u.id) exec ON true
 ORDER BY u.followed_at, u.id
 LIMIT 1000
-""")
+""")  # noqa: S608  parts are constants
 _CONFIGS: Final = text("""
 SELECT DISTINCT ON (scope, user_id) scope, user_id, values FROM effective_config
 ORDER BY scope, user_id, version DESC
 """)
-_TRENDS: Final = text("""
-SELECT p.id, s.pnl
+_TRENDS: Final = text(f"""
+SELECT p.id, {figures.pnl("s")} AS pnl
 FROM unnest(CAST(:portfolios AS uuid[])) AS p (id)
 CROSS JOIN generate_series(0, :points) AS step (n)
-LEFT JOIN LATERAL (SELECT h.equity_micros - h.deposits_micros + h.withdrawals_micros AS pnl
-  FROM portfolio_snapshot h
-  WHERE h.portfolio_id = p.id AND h.at <= CAST(:since AS timestamptz) + step.n * CAST(:every AS interval)
-    - CASE WHEN step.n = :points THEN interval '0' ELSE interval '1 minute' END
-  ORDER BY h.at DESC LIMIT 1) s ON true
+LEFT JOIN LATERAL {figures.last_snapshot("p.id", STEP)} s ON true
 ORDER BY p.id, step.n
-""")
+""")  # noqa: S608  parts are constants
 
 
 class Person(Frozen):

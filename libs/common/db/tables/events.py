@@ -31,7 +31,7 @@ class TradeEvent(SQLModel, table=True):
         Index("trade_event_key", "user_id", "asset_id", "side", "detect_time"),
         Index("trade_event_wallet_time", "wallet", "event_time"),
         Index("trade_event_detected", "detect_time"),
-        Index("trade_event_asset", "asset_id"),
+        Index("trade_event_asset", "asset_id", "detect_time"),
     )
 
     id: UUID = Field(primary_key=True)

@@ -53,7 +53,7 @@ class LedgerEntry(SQLModel, table=True):
             name="ledger_entry_key",
             postgresql_nulls_not_distinct=True,
         ),
-        Index("ledger_entry_position", "portfolio_id", "asset_id"),
+        Index("ledger_entry_position", "portfolio_id", "asset_id", "event_time"),
         Index("ledger_entry_ref", "ref_id"),
         Index("ledger_entry_seq", "seq", unique=True),
     )
@@ -79,14 +79,29 @@ class LedgerEntry(SQLModel, table=True):
     reverses: UUID | None = None
 
 
+class EntryPlace(SQLModel, table=True):
+    """Where in its transaction a fill stands that was posted before its log told: entries themselves never change."""
+
+    __tablename__ = "entry_place"
+
+    ref_id: str = Field(primary_key=True, max_length=140)
+    log_index: int
+    placed_at: datetime = instant()
+
+
 class Position(SQLModel, table=True):
-    """Projection of one portfolio's entries in one asset; a short has negative shares and cost = -proceeds."""
+    """Projection of one portfolio's entries in one asset; a short has negative shares and cost = -proceeds.
+
+    `episodes_*` are its `libs.common.domain.episodes`. `base_*` is what the entries before `base_before` fold to, so
+    that a late one need not have all of them read again.
+    """
 
     __tablename__ = "position"
     __table_args__ = (
         Index("position_asset", "asset_id"),
         Index("position_condition", "condition_id"),
         Index("position_open", "portfolio_id", postgresql_where=text("share_micros <> 0")),
+        Index("position_closed", "portfolio_id", "updated_at", postgresql_where=text("share_micros = 0")),
     )
 
     portfolio_id: UUID = Field(primary_key=True, foreign_key="portfolio.id")
@@ -95,10 +110,19 @@ class Position(SQLModel, table=True):
     share_micros: int = micros()
     cost_micros: int = micros()
     realized_pnl_micros: int = micros()
+    episodes_closed: int = micros(default=0, sa_column_kwargs={"server_default": "0"})
+    episodes_won: int = micros(default=0, sa_column_kwargs={"server_default": "0"})
+    episode_result_micros: int = micros(default=0, sa_column_kwargs={"server_default": "0"})
     flags: list[str] = Field(default_factory=list, sa_type=ARRAY(Text))
     folded_event_time: datetime | None = instant(default=None, nullable=True)
     folded_tx_hash: str | None = Field(default=None, max_length=66)
-    folded_log_index: int | None = None
+    base_before: datetime | None = instant(default=None, nullable=True)
+    base_share_micros: int | None = micros(default=None, nullable=True)
+    base_cost_micros: int | None = micros(default=None, nullable=True)
+    base_realized_pnl_micros: int | None = micros(default=None, nullable=True)
+    base_episodes_closed: int | None = micros(default=None, nullable=True)
+    base_episodes_won: int | None = micros(default=None, nullable=True)
+    base_episode_result_micros: int | None = micros(default=None, nullable=True)
     updated_at: datetime = instant()
 
 
