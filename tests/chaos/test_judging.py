@@ -67,6 +67,12 @@ def test_a_fill_that_was_committed_before_its_group_closed_is_told_whatever_was_
     assert told(overtaken(detected=11, posted=12), stretch(10.5, 12)) == 1
 
 
+def test_what_was_seen_last_of_all_is_told_only_where_it_is_known_to_have_been_there() -> None:
+    assert told(overtaken(detected=11.9, posted=12.05)) == 1
+    assert told(overtaken(detected=11.9, posted=12.2)) == 0
+    assert told(overtaken(detected=11.9, posted=None)) == 0
+
+
 def unknown(decided: float, *faults: Row, away: tuple[Stretch, ...] = (), message: str = UNKNOWN_MARKET) -> int:
     run = Run({"attempts": [{"id": "a", "decided_at": START + round(decided * SECOND)}]})
     found = [Violation("decision", "attempt a", f"market: {message}")]

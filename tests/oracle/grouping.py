@@ -78,8 +78,12 @@ def _fits(row: Row, first: Row, slack: int = 0) -> bool:
 
 
 def left_out(run: Run) -> Iterator[tuple[Row, Row, Row]]:
-    """Yield each event that sits in a later group while an earlier one was open for it: (event, its group, that)."""
+    """Yield each event that sits in a later group while an earlier one was open for it: (event, its group, that).
+
+    What the ledger posted before a group closed had been committed; of the rest only when it was seen is known.
+    """
     events = {row["id"]: row for row in run["events"]}
+    posted = {row["ref_id"]: row["created_at"] for row in run["ledger"] if row["scope"] == "SHADOW_USER"}
     by_key: dict[tuple[str, str, str, str], list[tuple[Row, Row]]] = {}
     for group in run["groups"]:
         members = [events[event] for event in group["event_ids"] if event in events]
@@ -90,7 +94,9 @@ def left_out(run: Run) -> Iterator[tuple[Row, Row, Row]]:
         for place, (_, group) in enumerate(opened):
             for member in (events[event] for event in group["event_ids"] if event in events):
                 for first, earlier in opened[:place]:
-                    if _order(first) < _order(member) and _fits(member, first, COMMIT_SLACK_MICROSECONDS):
+                    was_there = posted.get(member["id"], earlier["closed_at"]) < earlier["closed_at"]
+                    slack = 0 if was_there else COMMIT_SLACK_MICROSECONDS
+                    if _order(first) < _order(member) and _fits(member, first, slack):
                         yield member, group, earlier
 
 
