@@ -69,6 +69,16 @@ def parse_wallet(text: str) -> str:
     return given.lower()
 
 
+def _followed_wallet(text: str) -> str:
+    """Return the wallet in `text`, which is no user's name; raises ValueError."""
+    try:
+        return parse_wallet(text)
+    except ValueError as error:
+        raise ValueError(
+            f"expected a followed wallet, its profile URL, or the name of a followed user, got {text!r:.120}"
+        ) from error
+
+
 def parse_label(text: str | None) -> str:
     """Return a label without surrounding space, empty where none was given; raises ValueError."""
     label = (text or "").strip()
@@ -109,7 +119,7 @@ async def unfollow(database_url: str, wallet: str, *, actor: str = "operator") -
     engine = make_engine(database_url, application="unfollow", pool_size=1)
     store = FollowStore(engine)
     try:
-        wallets = await store.wallets(wallet.strip()) or [parse_wallet(wallet)]
+        wallets = await store.wallets(wallet.strip()) or [_followed_wallet(wallet)]
         for address in wallets:
             await store.unfollow(address, actor, datetime.now(UTC))
         return wallets
@@ -190,7 +200,7 @@ async def backfill(
     try:
         wallets = await follows.wallets(None if who is None else who.strip())
         if not wallets and who is not None:
-            address = parse_wallet(who)
+            address = _followed_wallet(who)
             wallets = [wallet for wallet in await follows.wallets(None) if wallet == address]
         if not wallets:
             raise ValueError("nobody is followed" if who is None else f"{who.strip()} is not followed")

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from libs.common.domain.errors import Unavailable
-from libs.common.domain.kinds import Scope
+from libs.common.domain.kinds import Decision, Scope
 from libs.common.messages import AttemptDecided
 from services.simulator.records import Decided
 from services.simulator.store.rows import Candidate
@@ -43,6 +43,9 @@ class Announcer:
             )
             for each in decided
         )
+        if decided:
+            executed = sum(each.outcome.decision is Decision.EXECUTE for each in decided)
+            _log.info("attempts_decided", scope=self._scope, executed=executed, skipped=len(decided) - executed)
         await self.again(known)
 
     async def again(self, known: Sequence[Candidate]) -> None:

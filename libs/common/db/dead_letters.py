@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from libs.common.db.audit import write_audit
 from libs.common.db.engine import transaction
-from libs.common.db.tables.system import AuditLog
 from libs.common.db.tables.system import DeadLetter as Table
 from libs.common.domain.dead_letter import DeadLetter, LetterStatus
 from libs.common.domain.errors import Rejected
@@ -18,7 +18,6 @@ from libs.common.domain.errors import Rejected
 FIND_MAX: Final = 10_000
 
 _LETTERS = Table.__table__  # type: ignore[attr-defined]
-_AUDIT = AuditLog.__table__  # type: ignore[attr-defined]
 _VERBS: Final = {LetterStatus.REPLAYED: "dead_letter.replay", LetterStatus.DISCARDED: "dead_letter.discard"}
 
 
@@ -85,11 +84,7 @@ class PostgresDeadLetters:
                 found = await connection.scalar(select(_LETTERS.c.status).where(_LETTERS.c.id == letter_id))
                 raise Rejected(f"dead letter {letter_id}: expected it open, it is {found or 'unknown'}")
             detail = {"stream": row.stream, "group": row.group_name, "reason": reason, "repaired_payload": payload}
-            await connection.execute(
-                insert(_AUDIT).values(
-                    id=uuid4(), at=now, actor=actor, action=_VERBS[status], subject=str(letter_id), detail=detail
-                )
-            )
+            await write_audit(connection, actor, _VERBS[status], str(letter_id), detail, now)
             return _letter(row)
 
     async def blocked(self, stream: str, group: str, subjects: Sequence[str]) -> set[str]:

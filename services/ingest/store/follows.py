@@ -3,20 +3,19 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from libs.common.db.audit import write_audit
 from libs.common.db.engine import transaction
-from libs.common.db.tables.system import AuditLog
 from libs.common.db.tables.users import FollowedUser, FollowedUserProxyWallet
 from libs.common.domain.identity import user_id
 from services.ingest.reading import Follow
 
 _USER: Final = FollowedUser.__table__  # type: ignore[attr-defined]
 _WALLET: Final = FollowedUserProxyWallet.__table__  # type: ignore[attr-defined]
-_AUDIT: Final = AuditLog.__table__  # type: ignore[attr-defined]
 _LOCK: Final = 0x5AD0F011
 """Two people who follow at once take turns."""
 
@@ -54,7 +53,7 @@ class FollowStore:
                 if held is not None:
                     return Followed(held_label, held, new=False)
                 owner = await self._take_up_again(connection, wallet, followed_at)
-                await self._audit(connection, "wallet_followed_again", wallet, {"label": held_label}, actor, now)
+                await write_audit(connection, actor, "wallet_followed_again", wallet, {"label": held_label}, now)
                 return Followed(held_label, Follow(wallet, owner, followed_at), new=True)
             name = label or await self._free_label(connection, wallet)
             owner = user_id(name)
@@ -67,7 +66,7 @@ class FollowStore:
             else:
                 await connection.execute(update(_USER).where(_USER.c.id == owner).values(unfollowed_at=None))
             await connection.execute(insert(_WALLET).values(wallet=wallet, user_id=owner, followed_at=followed_at))
-            await self._audit(connection, "wallet_followed", wallet, {"label": name}, actor, now)
+            await write_audit(connection, actor, "wallet_followed", wallet, {"label": name}, now)
             return Followed(name, Follow(wallet, owner, followed_at), new=True)
 
     async def wallets(self, label: str | None) -> list[str]:
@@ -98,7 +97,7 @@ class FollowStore:
             )
             if not left:
                 await connection.execute(update(_USER).where(_USER.c.id == ended).values(unfollowed_at=now))
-            await self._audit(connection, "wallet_unfollowed", wallet, {}, actor, now)
+            await write_audit(connection, actor, "wallet_unfollowed", wallet, {}, now)
 
     async def _known(self, connection: AsyncConnection, wallet: str) -> tuple[str, Follow | None] | None:
         """Return (label, its follow if it is followed now) of a wallet ever followed."""
@@ -129,16 +128,3 @@ class FollowStore:
         short = f"{wallet[:6]}-{wallet[-4:]}"
         taken = await connection.scalar(select(_USER.c.id).where(_USER.c.label == short))
         return wallet if taken else short
-
-    async def _audit(
-        self,
-        connection: AsyncConnection,
-        action: str,
-        subject: str,
-        detail: dict[str, str],
-        actor: str,
-        now: datetime,
-    ) -> None:
-        await connection.execute(
-            insert(_AUDIT).values(id=uuid4(), at=now, actor=actor, action=action, subject=subject, detail=detail)
-        )

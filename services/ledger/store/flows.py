@@ -4,23 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from sqlalchemy import insert, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from libs.common.db.audit import write_audit
 from libs.common.db.engine import transaction
-from libs.common.db.tables.system import AuditLog
 from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import EntryType, Scope
 from libs.common.domain.money import MICROS
+from libs.common.domain.wording import usdc
 from services.ledger.core.entries import Owner, Posting, deposit, withdrawal
 from services.ledger.store.books import Books
 from services.ledger.store.facts import attempt_facts
 from services.ledger.store.session import Session
 
 FLOW_MAX_MICROS: Final = 10**15
-_AUDIT: Final = AuditLog.__table__  # type: ignore[attr-defined]
 _USER: Final = text("SELECT id FROM followed_user WHERE label = :label")
 _BALANCE: Final = text("SELECT cash_micros, deposits_micros, withdrawals_micros FROM portfolio WHERE id = :id")
 
@@ -54,7 +54,7 @@ async def post_flow(
     """
     if not 0 < amount_micros <= FLOW_MAX_MICROS:
         raise Rejected(
-            f"expected an amount from 0.000001 to {FLOW_MAX_MICROS // MICROS:,} USDC, got {_usdc(amount_micros)}"
+            f"expected an amount from 0.000001 to {FLOW_MAX_MICROS // MICROS:,} USDC, got {usdc(amount_micros)}"
         )
     at = now()
     async with transaction(engine) as connection:
@@ -80,18 +80,13 @@ async def post_flow(
         after = (await connection.execute(_BALANCE, {"id": owner.portfolio_id})).one()
         if after.cash_micros < 0:
             raise Rejected(
-                f"expected at most the {_usdc(before.cash_micros)} USDC of cash the portfolio has, "
-                f"got {_usdc(amount_micros)}; positions are not sold for a withdrawal"
+                f"expected at most the {usdc(before.cash_micros)} USDC of cash the portfolio has, "
+                f"got {usdc(amount_micros)}; positions are not sold for a withdrawal"
             )
         if is_new:
             detail = {"amount_micros": amount_micros, "scope": owner.scope, "user": user, "command_id": str(command_id)}
-            row = {"id": uuid4(), "at": at, "actor": actor, "action": entry_type.lower(), "detail": detail}
-            await connection.execute(insert(_AUDIT).values(**row, subject=str(owner.portfolio_id)))
+            await write_audit(connection, actor, entry_type.lower(), str(owner.portfolio_id), detail, at)
         await session.snapshot(session.touched)
     if session.resolved:
         await Books(engine).settle(sorted(session.resolved))
     return Flow(command_id, entry_type, amount_micros, after.cash_micros, is_new)
-
-
-def _usdc(micros: int) -> str:
-    return f"{'-' if micros < 0 else ''}{abs(micros) // MICROS:,}.{abs(micros) % MICROS:06}"
