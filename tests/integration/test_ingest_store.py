@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from libs.common.domain.identity import user_id
 from libs.common.domain.kinds import EventKind, EventStatus, Role, Side
@@ -57,6 +57,16 @@ def row_of(sighting: LogSighting) -> RowSighting:
         seen_at=NOON + timedelta(seconds=3),
         wire={"size": Decimal("1.5")},
     )
+
+
+async def test_new_fills_are_written_by_three_statements_however_many_they_are(database: Database) -> None:
+    """Each one more is waited for by every log: locks, what is known, and all that is new."""
+    owner = (await follow(database.url(), WALLET, "otter", NOON)).follow.user_id
+    engine, said = database.engine("ingest"), []
+    event.listen(engine.sync_engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    recorded = await IngestStore(engine).record([log(number, owner) for number in range(5)])
+    assert len(recorded.created) == 5
+    assert len(said) == 3, said
 
 
 async def rows(database: Database, query: str) -> Sequence[Any]:
