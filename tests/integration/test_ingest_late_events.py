@@ -1,6 +1,7 @@
 """Events that show up after positions were told that count them already: whatever the order, shares are right."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -174,6 +175,19 @@ async def test_a_fill_recorded_while_the_opening_is_made_waits_for_it_and_is_tak
             assert not fill.done()
         await counted.count(opening, books.owner, {"11": Told(row, 400_000)}, {})
     assert [sync.share_delta_micros for sync in (await fill).corrected] == [-5 * SHARE]
+
+
+async def test_an_opening_made_while_replicas_record_counts_every_fill_once(books: Books) -> None:
+    """The row counts twenty fills of one share; some are known to the opening, the others find its row."""
+    row = books.held("11", 23, 20)
+
+    async def record(numbers: Sequence[int]) -> None:
+        for number in numbers:
+            await books.fill(number, "11", 1, number)
+
+    fills = [*range(1, 21)]
+    await asyncio.gather(record(fills), record(fills[::-1]), record([*fills[10:], *fills[:10]]), books.open(row))
+    assert await books.shares() == {"11": 23, "opening 11": 3}
 
 
 async def test_one_reading_counts_whoever_else_has_read_and_none_once_the_opening_is_made(books: Books) -> None:
