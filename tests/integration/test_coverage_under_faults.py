@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
 
 SPEED = 20
 LATE = timedelta(seconds=3)
+SILENT = timedelta(seconds=8)
+NEVER = datetime.min.replace(tzinfo=UTC)
 MINED = timedelta(seconds=2)
 """From the time a block bears until its logs are delivered."""
 
@@ -175,20 +177,25 @@ async def test_an_api_that_is_down_from_the_start_is_not_looking_and_fills_await
             await until_report(database, lambda seen: seen.sources[1].failed_polls >= len(told.labels))
 
 
-async def test_a_killed_ingest_leaves_its_last_word_and_the_next_one_heals(
+async def test_what_a_killed_ingest_had_not_seen_is_no_contact_once_the_next_one_has_healed(
     database: Database, redis_url: str, tape: Path
 ) -> None:
-    async with running_sandbox(tape=tape, speed=SPEED) as sandbox:
+    """Its socket was silent when it said that it stood, and nobody had noticed yet."""
+    silent = {"at_s": 1, "for_s": 7, "fault": "ws_silent", "target": "rpc"}
+    async with running_sandbox(tape=tape, speed=8, faults=[silent]) as sandbox:
         await follow_all(database, read_tape(tape))
-        await sandbox.play()
         process = await start_process(database, redis_url, sandbox)
         try:
-            first = (await until_report(database, is_watching)).sources[0].last_contact_at
-            await until_report(database, lambda seen: seen.sources[0].last_contact_at != first)  # confirmed once
+            await until_report(database, is_watching)
+            await sandbox.play()
+            told_from, silent_until = datetime.now(UTC) + timedelta(seconds=3), datetime.now(UTC) + SILENT
+            told = await until_report(database, lambda seen: (seen.sources[0].last_contact_at or NEVER) > told_from)
         finally:
             process.kill()
             await process.wait()
-        killed_at = datetime.now(UTC)
+        killed_at, claimed = datetime.now(UTC), told.sources[0].last_contact_at
+        assert claimed is not None
+        await until_report(database, lambda _: datetime.now(UTC) > silent_until)
         async with ingest(database, redis_url, sandbox, chain=True):
             coverage = await until_report(
                 database,
@@ -199,5 +206,8 @@ async def test_a_killed_ingest_leaves_its_last_word_and_the_next_one_heals(
                 ),
             )
     (gap,) = [gap for gap in gaps(coverage, Source.CHAIN) if gap.ended_by == "ended without a word"]
-    assert gap.span.start <= killed_at <= gap.span.end
+    unseen = [at for at, lag in await chain_lags(database) if at < claimed and at + lag > killed_at]
+    assert unseen
+    assert gap.span.start == min(unseen)
+    assert killed_at <= gap.span.end
     assert gap.healed_by is Way.GETLOGS
