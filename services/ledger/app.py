@@ -31,8 +31,9 @@ LOOK_SECONDS: Final = 1.0
 SWEEP_SECONDS: Final = 30.0
 THIN_SECONDS: Final = 600.0
 BATCH_MAX: Final = 200
-REST_SECONDS: Final = 0.1
-"""Postings of this time share a transaction; nobody decides by them, as decisions count what is not posted yet."""
+REST_SECONDS: Final = 0.25
+"""Postings of this time share a transaction, which holds locks that decisions wait for. None needs them sooner, as
+decisions count what is not posted yet."""
 POOL_SIZE: Final = 6
 """Four consumers, the looks and the heartbeat; each uses one connection at a time."""
 
