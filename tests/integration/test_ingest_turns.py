@@ -130,7 +130,11 @@ async def _more(sandbox: RunningSandbox, than: int) -> bool:
 
 
 async def test_a_backfill_of_nobody_is_refused(database: Database) -> None:
-    for who, hours, complaint in (("mo", 1, "expected a followed wallet"), (WALLET, 1, "not followed"), (None, 0, "hours")):
+    for who, hours, complaint in (
+        ("mo", 1, "expected a followed wallet"),
+        (WALLET, 1, "not followed"),
+        (None, 0, "hours"),
+    ):
         with pytest.raises(ValueError, match=complaint):
             async for _ in backfill(database.url(), who, hours):
                 pass
