@@ -5,8 +5,9 @@ committed attempt on `attempts.decided`. EXEC_GLOBAL's effective due is the late
 
 A book may be asked for only once its group is due, and calls for books keep 60 ms apart in the long run, so that the
 exchange's 20 calls a second suffice for marks and polls, too: at this rate the first group of a call waits about 40 ms
-for it and then for its answer (ADR 0016). `from_due` counts all of it. `from_book` counts from when everything was there that the decision may
-have: the effective due, and the books of the group and of all before it in its portfolio. The bar is for `from_book`.
+for it and then for its answer (ADR 0016). `from_due` counts all of it. `from_book` counts from when everything was
+there that the decision may have: the effective due, and the books of the group and of all before it in its portfolio.
+The bar is for `from_book`.
 """
 
 from collections.abc import Sequence
