@@ -39,6 +39,8 @@ class Held:
 
     def after(self, shares: int, paid: int) -> "Held":
         """Return it after shares came (negative: went) for what was paid (negative: what they brought)."""
+        if shares == 0:
+            return Held(self.shares, self.cost, self.realized - paid)
         if self.shares * shares >= 0:
             return Held(self.shares + shares, self.cost + paid, self.realized)
         if abs(shares) <= abs(self.shares):

@@ -30,6 +30,7 @@ def history(*steps: tuple[int, int]) -> Held:
         ([(2, 10), (-5, -24)], Held(-3, -15, -1)),  # two of five close: 9 of 24 for what cost 10; 15 open a short
         ([(-2, -10), (5, 24)], Held(3, 15, 1)),  # and the mirror image
         ([(5, 0), (-5, -1)], Held(0, 0, 1)),
+        ([(5, 2), (0, -1)], Held(5, 2, 1)),  # cash of a conversion without shares
     ],
 )
 def test_average_cost_is_as_worked_out(steps: list[tuple[int, int]], expected: Held) -> None:
