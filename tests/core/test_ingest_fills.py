@@ -100,6 +100,10 @@ def test_a_row_then_its_log_is_one_fill_completed_by_the_log() -> None:
     assert fill.mismatch is None
 
 
+def test_a_new_fill_is_told_once() -> None:
+    assert [change.restated for change in fold(log(3), [row()], log(4))[1]] == [[], [], []]
+
+
 def test_a_fill_is_told_again_when_its_log_tells_no_more_than_its_place() -> None:
     fills, changes = fold([row()], log(3), log(3), [row()])
     assert [change.restated for change in changes] == [[], fills, [], []]

@@ -23,6 +23,7 @@ PROJECTION = (
     "SELECT * FROM position_source WHERE share_micros <> 0 ORDER BY 1, 2",
     "SELECT * FROM portfolio_snapshot ORDER BY 1, 2",
 )
+"""The last one is cut off at the minute of the damage: a rebuild writes the minute it runs in, too."""
 
 
 class Damaged(World):
@@ -47,13 +48,15 @@ class Damaged(World):
         sold = await self.attempt(Scope.EXEC_GLOBAL, 3 * USDC, 2 * USDC, side="SELL")
         await self.execute(Scope.EXEC_GLOBAL, sold)
         await self.execute(Scope.EXEC_USER, await self.attempt(Scope.EXEC_USER, 9 * USDC, 4 * USDC))
+        (self.filled_in,) = await self.rows("SELECT max(at) AS at FROM portfolio_snapshot")
 
     async def change(self, statement: str, **parameters: Any) -> None:
         async with self.database.engine().begin() as connection:
             await connection.execute(text(statement), parameters)
 
     async def projection(self) -> list[list[tuple[Any, ...]]]:
-        return [[tuple(row) for row in await self.rows(query)] for query in PROJECTION]
+        *others, snapshots = [[tuple(row) for row in await self.rows(query)] for query in PROJECTION]
+        return [*others, [row for row in snapshots if row[1] <= self.filled_in.at]]
 
     async def rebuild(self, scope: Scope | None = None, *, dry_run: bool = False) -> Rebuilt:
         return await commands.rebuild(self.database.url(), scope, dry_run=dry_run)

@@ -19,6 +19,7 @@ class Tally:
         self.waiting = 0
         self._by_key: dict[FillKey, list[Fill]] = {}
         self._new: set[UUID] = set()
+        self._restated: set[UUID] = set()
         self._changes = changes
         self._flagged: dict[UUID, Fill] = {}
         self._sights: dict[tuple[UUID, Source], FillSight] = {}
@@ -66,10 +67,10 @@ class Tally:
             detect_time=seen.seen_at,
             first_source=Source.CHAIN if isinstance(seen, LogSighting) else Source.DATA_API,
         )
+        self._new.add(fill.id)
         if isinstance(seen, LogSighting):
             self._locate(fill, seen)
         self._keep(fill)
-        self._new.add(fill.id)
         self._changes.created.append(fill)
         return fill
 
@@ -190,7 +191,8 @@ class Tally:
         self._touch(fill)
 
     def _restate(self, fill: Fill) -> None:
-        if fill.id not in self._new and fill not in self._changes.restated:
+        if fill.id not in self._new and fill.id not in self._restated:
+            self._restated.add(fill.id)
             self._changes.restated.append(fill)
 
     def _touch(self, fill: Fill) -> None:

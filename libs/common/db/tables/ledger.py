@@ -45,16 +45,15 @@ class LedgerEntry(SQLModel, table=True):
     __tablename__ = "ledger_entry"
     __table_args__ = (
         UniqueConstraint(
+            "ref_id",  # first, so that looking for a ref ends in this index, too
             "scope",
             "user_id",
-            "ref_id",
             "entry_type",
             "asset_id",
             name="ledger_entry_key",
             postgresql_nulls_not_distinct=True,
         ),
         Index("ledger_entry_position", "portfolio_id", "asset_id", "event_time"),
-        Index("ledger_entry_ref", "ref_id"),
         Index("ledger_entry_seq", "seq", unique=True),
     )
 
