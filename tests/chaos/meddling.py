@@ -157,13 +157,19 @@ def _take_valkey_away(play: Play) -> Callable[[], None]:
     assert pid is not None, "valkey does not run"
     began = time.time()
     os.kill(pid, signal.SIGKILL)
-    supervisor.stop_program("valkey")  # or the supervisor would start it again at once
+    # Or the supervisor starts it again; it takes no order between noticing the death and doing so.
+    play.wait_until(partial(_is_stopped, supervisor, "valkey"), "Valkey to stay away")
 
     def bring_back() -> None:
         supervisor.start_program("valkey")
         note_away(play, "valkey", began, time.time())
 
     return bring_back
+
+
+def _is_stopped(supervisor: Supervisor, name: str) -> bool:
+    supervisor.stop_program(name)
+    return any(info["name"] == name and info["statename"] == "STOPPED" for info in supervisor.programs())
 
 
 def _have_logged(play: Play, names: Iterable[str], what: str) -> bool:

@@ -117,10 +117,10 @@ async def test_a_socket_that_was_silent_for_a_while_is_no_contact_for_what_it_wi
     assert late
     for event_time in late:
         shown_at = event_time + MINED
-        (gap,) = [
+        around = [
             gap for gap in gaps(coverage, Source.CHAIN) if gap.span.start <= shown_at and event_time < gap.span.end
         ]
-        assert gap.ended_by.startswith("doubted")
+        assert any(gap.ended_by.startswith("doubted") for gap in around)  # the time to mine may reach into the next one
 
 
 async def test_an_api_that_fails_is_not_looking_until_the_poll_that_reaches_back(

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from libs.common.bus import Bus
+from libs.common.bus.status import stream_status
 from libs.common.bus.streams import GROUPS_CLOSED
 from libs.common.db import switches
 from libs.common.db.blacklist import set_listed
@@ -53,6 +54,14 @@ async def announce(world: World, url: str, *groups: UUID) -> None:
     bus = Bus(url, service="test", instance="test", dead_letters=letters)
     await bus.publish(GROUPS_CLOSED, [closed(each) for each in groups])
     await bus.redis.aclose()
+
+
+def heard(url: str) -> Callable[[], Awaitable[bool]]:
+    async def all_heard() -> bool:
+        streams = {(each.name, each.group): each for each in await stream_status(url)}
+        return streams[GROUPS_CLOSED.name, "simulator-user"].lag == 0
+
+    return all_heard
 
 
 async def version_since(world: World, before: int, user: UUID | None = None) -> tuple[int, datetime]:
@@ -101,6 +110,7 @@ async def test_a_change_is_in_force_within_two_seconds_and_named_by_the_attempts
         groups = [await world.close_group(age_s=2, user=user) for user in (OTTER, HERON)]
         await announce(world, valkey.server.url(), *groups)
         if away:
+            await eventually(heard(valkey.server.url()))
             valkey.take_away()
         changes = {"global": {"copy_pct": 3}, "users": {"otter": {"copy_pct": 2}}}
         await apply_config_file(database.url(), valkey.server.url(), changes)
