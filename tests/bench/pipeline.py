@@ -46,7 +46,9 @@ END_TIMEOUT_SECONDS = 600
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
 AT_ONCE = {"global": {"decision_latency_ms": 0, "jitter_ms": 0}, "bankroll_micros": BANKROLL_MICROS}
 """Configuration of a backlog: nothing waits."""
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
+_NO_WHOLE_TABLES = text("SET enable_seqscan = off")
+"""Looking must not cost more the more the database holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ async def _query(url: str, sql: str) -> list[Any]:
     engine = make_engine(url, application="bench", pool_size=1)
     try:
         async with engine.connect() as connection:
+            await connection.execute(_NO_WHOLE_TABLES)
             return list(await connection.execute(text(sql)))
     finally:
         await engine.dispose()
@@ -113,8 +116,8 @@ def measure_throughput(folder: Path, fills: int) -> dict[str, float]:
 
 
 def backlog(fills: int) -> Load:
-    """Return fills that arrive at once; the tape is long enough to hold new books for as long as they take."""
-    return Load(fills=fills, spread_ms=1_000, length_ms=120_000)
+    """Return fills that arrive at once, two an order; the tape has new books for as long as they take."""
+    return Load(fills=fills, spread_ms=1_000, length_ms=120_000, parts=2)
 
 
 def await_backlog(stack: Stack, fills: int, since: datetime = EVER, after: int = 0) -> dict[str, float]:

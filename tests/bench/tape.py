@@ -10,18 +10,23 @@ from typing import Any
 START_MS = 1_790_000_000_000
 BOOK_EVERY_MS = 5_000
 LEVELS = 40
-WALLETS = 40
+WALLETS = 50
 MARKETS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many fills over how long; all at once when `spread_ms` is small."""
+    """How many fills over how long; all at once when `spread_ms` is small.
+
+    Each order of a wallet is filled in `parts` that follow one another. No two of up to 200 orders a wallet are of the
+    same token and side, so that there are as many groups as orders, however fast fills are taken in.
+    """
 
     fills: int
     spread_ms: int
     length_ms: int
     wallets: int = WALLETS
+    parts: int = 1
 
 
 def _hex(*facts: object, digits: int) -> str:
@@ -86,12 +91,13 @@ def _books(length_ms: int) -> Iterator[dict[str, Any]]:
 def _fills(load: Load) -> Iterator[dict[str, Any]]:
     people = wallets(load.wallets)
     for number in range(load.fills):
-        # Neighbouring fills differ in wallet and token, so that a window holds as many groups as it can.
-        place = (number * 37 + number // load.wallets) % (2 * MARKETS)
+        order = number // load.parts
+        place = (order * 37 + order // load.wallets) % (2 * MARKETS)
+        lap = order // (load.wallets * 2 * MARKETS)  # in the second a wallet sells what it bought in the first
         at_ms = START_MS + 1_000 + number * load.spread_ms // load.fills
         size = 1_200 + (number * 13) % 2_000
         yield {
-            "proxy_wallet": people[number % load.wallets]["wallet"],
+            "proxy_wallet": people[order % load.wallets]["wallet"],
             "timestamp": at_ms // 1000,
             "condition_id": condition(place // 2),
             "type": "TRADE",
@@ -100,7 +106,7 @@ def _fills(load: Load) -> Iterator[dict[str, Any]]:
             "transaction_hash": _hex("fill", number, digits=64),
             "price": 0.5,
             "token_id": token(place),
-            "side": "SELL" if number % 5 == 4 else "BUY",
+            "side": "SELL" if (order % 5 == 4) != (lap % 2 == 1) else "BUY",
             "outcome_index": place % 2,
             "title": f"Bench market {place // 2}?",
             "slug": f"bench-{place // 2}",

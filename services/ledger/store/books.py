@@ -54,11 +54,10 @@ valuer, who could write what it read earlier, is kept out by _ONE_VALUER."""
 _WITHOUT_MINUTE: Final = text("""
 SELECT p.id FROM portfolio p
 WHERE EXISTS (SELECT FROM position o WHERE o.portfolio_id = p.id AND o.share_micros <> 0)
-  AND NOT EXISTS (
-    SELECT FROM portfolio_snapshot s
-    WHERE s.portfolio_id = p.id
-      AND s.at >= date_trunc('minute', coalesce(CAST(:now AS timestamptz), clock_timestamp())))
+  AND coalesce((SELECT max(s.at) FROM portfolio_snapshot s WHERE s.portfolio_id = p.id), '-infinity')
+      < date_trunc('minute', coalesce(CAST(:now AS timestamptz), clock_timestamp()))
 """)
+"""One step from the end of an index for each portfolio; NOT EXISTS would be planned as a join with all snapshots."""
 _FLAG_OVERSOLD: Final = text("""
 UPDATE position SET flags = array_append(flags, 'oversold')
 WHERE portfolio_id = ANY(:ids) AND share_micros < 0 AND NOT 'oversold' = ANY(flags)

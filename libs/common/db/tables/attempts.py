@@ -49,7 +49,7 @@ class CopyAttempt(SQLModel, table=True):
 
     __tablename__ = "copy_attempt"
     __table_args__ = (
-        UniqueConstraint("scope", "group_id"),
+        UniqueConstraint("group_id", "scope"),
         UniqueConstraint("portfolio_id", "seq"),
         Index(
             "copy_attempt_unposted", "portfolio_id", postgresql_where=text("posted_at IS NULL AND decision = 'EXECUTE'")
@@ -67,7 +67,7 @@ class CopyAttempt(SQLModel, table=True):
     seq: int = micros()
     scope: str = Field(max_length=11)
     user_id: UUID = Field(foreign_key="followed_user.id")
-    group_id: UUID = Field(foreign_key="event_group.id", index=True)
+    group_id: UUID = Field(foreign_key="event_group.id")
     kind: str = Field(max_length=5)
     condition_id: str | None = Field(default=None, max_length=80)
     asset_id: str | None = Field(default=None, max_length=100)

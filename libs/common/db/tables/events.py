@@ -14,20 +14,13 @@ class TradeEvent(SQLModel, table=True):
     """One fill of a followed wallet: one OrderFilled log, seen on chain, by the API, or both.
 
     `usdc_notional_micros` excludes the fee, so cash = notional + fee (BUY) or notional - fee (SELL). `ordinal` tells
-    equal fills of one transaction apart. `booked` is false for fills older than the follow.
+    equal fills of one transaction apart; `id` is a pure function of all that does (identity.fill_id). `booked` is false
+    for fills older than the follow.
     """
 
     __tablename__ = "trade_event"
     __table_args__ = (
-        UniqueConstraint("tx_hash", "wallet", "asset_id", "side", "share_micros", "ordinal", "incarnation"),
-        Index(
-            "trade_event_log",
-            "tx_hash",
-            "log_index",
-            "incarnation",
-            unique=True,
-            postgresql_where=text("log_index IS NOT NULL"),
-        ),
+        Index("trade_event_log", "tx_hash", "log_index", "incarnation", unique=True),  # no log yet: told apart by id
         Index("trade_event_key", "user_id", "asset_id", "side", "detect_time"),
         Index("trade_event_wallet_time", "wallet", "event_time"),
         Index("trade_event_detected", "detect_time"),

@@ -40,7 +40,11 @@ class Portfolio(SQLModel, table=True):
 
 
 class LedgerEntry(SQLModel, table=True):
-    """One append-only posting; `seq` is the total order, `ref_id` the fact it stands for."""
+    """One append-only posting; `seq` is the total order, `ref_id` the fact it stands for.
+
+    `id` is a pure function of the portfolio and the key, which is unique: an index of its own would say the same again,
+    at one page written per entry.
+    """
 
     __tablename__ = "ledger_entry"
     __table_args__ = (
@@ -54,11 +58,10 @@ class LedgerEntry(SQLModel, table=True):
             postgresql_nulls_not_distinct=True,
         ),
         Index("ledger_entry_position", "portfolio_id", "asset_id", "event_time"),
-        Index("ledger_entry_seq", "seq", unique=True),
     )
 
-    id: UUID = Field(primary_key=True)
-    seq: int | None = Field(default=None, sa_type=BigInteger, nullable=False, sa_column_args=(Identity(always=True),))
+    seq: int | None = Field(default=None, sa_type=BigInteger, primary_key=True, sa_column_args=(Identity(always=True),))
+    id: UUID
     portfolio_id: UUID = Field(foreign_key="portfolio.id")
     scope: str = Field(max_length=11)
     user_id: UUID | None = Field(default=None, foreign_key="followed_user.id")
