@@ -35,6 +35,7 @@ SETTINGS: Mapping[str, str] = {
     "maintenance_work_mem": "64MB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
+    "wal_buffers": "8MB",
     "max_wal_size": "2GB",  # the first touch of a page after a checkpoint logs the whole page: few checkpoints
     "min_wal_size": "80MB",
     "checkpoint_timeout": "15min",

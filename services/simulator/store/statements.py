@@ -144,8 +144,9 @@ SELECT m.condition_id, m.close_time, m.closed, m.resolved OR r.condition_id IS N
        ARRAY(SELECT o.asset_id FROM outcome_asset o WHERE o.condition_id = m.condition_id ORDER BY o.outcome_index)
          AS asset_ids
 FROM market m LEFT JOIN market_resolution r ON r.condition_id = m.condition_id
-WHERE m.condition_id = ANY(CAST(:conditions AS text[]))
-   OR m.condition_id IN (SELECT o.condition_id FROM outcome_asset o WHERE o.asset_id = ANY(CAST(:assets AS text[])))
+WHERE m.condition_id IN (
+  SELECT unnest(CAST(:conditions AS text[]))
+  UNION SELECT o.condition_id FROM outcome_asset o WHERE o.asset_id = ANY(CAST(:assets AS text[])))
 """)
 
 MARKS: Final = Query("""

@@ -52,7 +52,10 @@ class CopyAttempt(SQLModel, table=True):
         UniqueConstraint("group_id", "scope"),
         UniqueConstraint("portfolio_id", "seq"),
         Index(
-            "copy_attempt_unposted", "portfolio_id", postgresql_where=text("posted_at IS NULL AND decision = 'EXECUTE'")
+            "copy_attempt_unposted",
+            "portfolio_id",
+            "seq",  # in the order of posting, or the planner walks through all that a portfolio ever decided
+            postgresql_where=text("posted_at IS NULL AND decision = 'EXECUTE'"),
         ),
         Index("copy_attempt_recent", "scope", "decided_at"),
         Index("copy_attempt_user", "user_id", "scope", "decided_at"),

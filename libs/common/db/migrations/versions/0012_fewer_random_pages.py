@@ -1,7 +1,7 @@
 """Fewer indexes in random order: each costs a page read and a whole page of log per row, the more the larger it is.
 
 Ids of entries and fills are pure functions of their keys, so one unique index says what two did; attempts are looked up
-by group and by group and scope.
+by group and by group and scope, those to be posted in the order of their numbers.
 """
 
 import sqlalchemy as sa
@@ -27,10 +27,12 @@ def upgrade() -> None:
     op.create_unique_constraint("copy_attempt_group_id_scope_key", "copy_attempt", ["group_id", "scope"])
     op.drop_constraint("copy_attempt_scope_group_id_key", "copy_attempt", type_="unique")
     op.drop_index(op.f("ix_copy_attempt_group_id"), table_name="copy_attempt")
+    _unposted("portfolio_id", "seq")
 
 
 def downgrade() -> None:
     """Take back."""
+    _unposted("portfolio_id")
     op.create_index(op.f("ix_copy_attempt_group_id"), "copy_attempt", ["group_id"], unique=False)
     op.create_unique_constraint("copy_attempt_scope_group_id_key", "copy_attempt", ["scope", "group_id"])
     op.drop_constraint("copy_attempt_group_id_scope_key", "copy_attempt", type_="unique")
@@ -46,3 +48,13 @@ def downgrade() -> None:
 def _primary_key_of_entries(column: str) -> None:
     op.drop_constraint("ledger_entry_pkey", "ledger_entry", type_="primary")
     op.create_primary_key("ledger_entry_pkey", "ledger_entry", [column])
+
+
+def _unposted(*columns: str) -> None:
+    op.drop_index("copy_attempt_unposted", table_name="copy_attempt")
+    op.create_index(
+        "copy_attempt_unposted",
+        "copy_attempt",
+        list(columns),
+        postgresql_where=sa.text("posted_at IS NULL AND decision = 'EXECUTE'"),
+    )
