@@ -10,7 +10,7 @@ import typer
 
 from services.cli.columns import columns
 from services.cli.errors import CommandError
-from services.cli.options import DataDirOption, JsonOption
+from services.cli.options import DataDirOption, JsonOption, hours_up_to
 
 if TYPE_CHECKING:
     from services.ledger.commands import UserGap
@@ -38,7 +38,9 @@ def gap(
     user: Annotated[str | None, typer.Option("--user", help="Only this followed user; all if left out.")] = None,
     hours: Annotated[
         int | None,
-        typer.Option("--hours", min=1, max=HOURS_MAX, help="Only the last hours; since the follow if left out."),
+        typer.Option(
+            "--hours", parser=hours_up_to(HOURS_MAX), metavar="N", help="Only the last hours; since the follow without."
+        ),
     ] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
