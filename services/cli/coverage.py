@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from services.cli.columns import columns
-from services.cli.errors import CommandError
 from services.cli.options import DataDirOption, JsonOption, hours_up_to
 
 if TYPE_CHECKING:
@@ -55,10 +54,7 @@ def coverage(
     from services.ingest import commands
 
     with session(data_dir, command="coverage") as visit:
-        try:
-            report = asyncio.run(commands.coverage(visit.database_url, hours, user, watching=visit.stack_is_up))
-        except ValueError as error:
-            raise CommandError(str(error)) from error
+        report = asyncio.run(commands.coverage(visit.database_url, hours, user, watching=visit.stack_is_up))
     if as_json:
         sys.stdout.write(json.dumps(commands.coverage_document(report), indent=1) + "\n")
     else:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from services.cli.columns import columns
-from services.cli.errors import CommandError
 from services.cli.options import DataDirOption, JsonOption, hours_up_to
 
 if TYPE_CHECKING:
@@ -53,16 +52,13 @@ def gap(
     from services.ledger import commands
 
     with session(data_dir, command="gap") as visit:
-        try:
-            found = asyncio.run(commands.tracking_gaps(visit.database_url, user, hours))
-        except ValueError as error:
-            raise CommandError(str(error)) from error
+        found = asyncio.run(commands.tracking_gaps(visit.database_url, user, hours))
     if as_json:
         sys.stdout.write(json.dumps([each.document() for each in found], indent=1) + "\n")
     elif found:
         sys.stdout.writelines(f"{line}\n" for line in _text(found))
     else:
-        sys.stdout.write("Nobody is followed yet.\n")
+        sys.stdout.write("No copy has a portfolio yet: the ledger opens it soon after the follow.\n")
 
 
 def _text(found: Sequence["UserGap"]) -> Iterator[str]:

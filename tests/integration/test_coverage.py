@@ -11,16 +11,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from libs.common.db.coverage import UnknownUserError, read_coverage
+from libs.common.db.coverage import read_coverage
 from libs.common.db.engine import make_engine, transaction
 from libs.common.db.retention import BATCH_MAX, Retention
+from libs.common.db.settings import UnknownUserError
 from libs.common.domain.contact import GapStatus, LookBack, Span, Way
 from libs.common.domain.coverage import Coverage
 from libs.common.domain.coverage_document import document
 from libs.common.domain.errors import Unavailable
 from libs.common.domain.kinds import Role, Side, Source
 from services.cli.__main__ import application
-from services.cli.errors import CommandError
 from services.cli.stack.visit import Session
 from services.ingest.commands import follow, unfollow
 from services.ingest.contact import CAME_LATE, WITHHOLDS, ChainContact, PollContact, take_leave
@@ -652,5 +652,5 @@ async def test_the_command_prints_the_report_and_exits_by_it(
     answer = json.loads(out)
     assert (code, answer["complete"], answer["watching"]) == (1, False, False)
     assert [(gap["status"], gap["seconds"]) for gap in answer["gaps"]] == [("UNHEALED", 570.0)]
-    with pytest.raises(CommandError, match="expected the name of a followed user"):
+    with pytest.raises(UnknownUserError, match="expected the name or id of a followed user"):
         await asyncio.to_thread(run, "--user", "nobody")
