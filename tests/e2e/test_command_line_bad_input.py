@@ -160,10 +160,12 @@ def test_a_data_directory_in_use_is_refused_and_its_user_named(tmp_path: Path) -
 
 def test_a_command_that_needs_the_stack_says_that_it_is_down(tmp_path: Path) -> None:
     data_dir = open_data_dir(tmp_path / "var")
-    Memory(data_dir.root / "stack.json").remember(ports={"postgres": free_port(), "valkey": free_port()})
+    ports = {name: free_port() for name in ("postgres", "valkey", "sandbox")}
+    Memory(data_dir.root / "stack.json").remember(ports=ports, market={"kind": "synthetic"})
     load_secrets(data_dir)
     wallet = "0x" + "a" * 40
     assert_refused(shadowbook("follow", wallet, "--data-dir", str(data_dir.root)), "is down: start it with")
+    assert_refused(shadowbook("probe", "--data-dir", str(data_dir.root)), "is down", "start it with", "--live")
 
 
 def test_another_tape_in_the_same_data_directory_is_refused(tmp_path: Path) -> None:
