@@ -22,8 +22,9 @@ from services.ledger.store.facts import (
     reversals,
     wanted_portfolios,
 )
-from services.ledger.store.session import Session
+from services.ledger.store.session import IDLE_MS, Session
 from services.ledger.store.settling import check_conditions, settlements
+from services.ledger.store.statements import KEEP_PORTFOLIOS
 
 POST_MAX: Final = 500
 """Attempts posted in one transaction: it holds locks that decisions wait for."""
@@ -48,9 +49,8 @@ RETURNING id
 """)
 _HOLDERS: Final = text("SELECT DISTINCT portfolio_id FROM position WHERE asset_id = ANY(:assets) AND share_micros <> 0")
 _ONE_VALUER: Final = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
-_KEEP: Final = text("SELECT FROM portfolio WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE")
-"""A valuation changes nothing a decision is made by. This lock keeps postings out and lets decisions go on; another
-valuer, who could write what it read earlier, is kept out by _ONE_VALUER."""
+"""A valuation changes nothing a decision is made by: KEEP_PORTFOLIOS keeps postings out and lets decisions go on.
+Another valuer, who could write what it read earlier, is kept out by this."""
 _WITHOUT_MINUTE: Final = text("""
 SELECT p.id FROM portfolio p
 WHERE EXISTS (SELECT FROM position o WHERE o.portfolio_id = p.id AND o.share_micros <> 0)
@@ -86,7 +86,7 @@ async def lock_to_value(connection: AsyncConnection, portfolios: Collection[UUID
     """Keep postings and other valuers, but not decisions, from some portfolios until this transaction ends."""
     keys = sorted(int.from_bytes(each.bytes[:8], "big", signed=True) for each in portfolios)
     await connection.execute(_ONE_VALUER, {"keys": keys})
-    await connection.execute(_KEEP, {"ids": list(portfolios)})
+    await connection.execute(KEEP_PORTFOLIOS, {"ids": list(portfolios), "idle_ms": str(IDLE_MS)})
 
 
 class Books:

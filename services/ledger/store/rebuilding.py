@@ -204,7 +204,8 @@ async def _repair(engine: AsyncEngine, suspects: _Suspects) -> None:
     """Compute what differed again, under the locks of its portfolios, and write it."""
     async with transaction(engine) as connection:
         session = Session(connection)
-        locked = await session.lock(suspects.portfolios | suspects.moments.keys())
+        # Long histories are folded between two statements, and an operator waits for it.
+        locked = await session.lock(suspects.portfolios | suspects.moments.keys(), idle_ms=0)
         histories = await session.history(dict.fromkeys(suspects.places, EVER))
         standings = {place: _standing(project(history)) for place, history in histories.items() if history}
         if standings:
