@@ -31,7 +31,7 @@ POST_MAX: Final = 500
 VALUE_MAX: Final = 10
 """Portfolios valued in one transaction: postings wait for it, and decisions wait for those."""
 SHORT_SECONDS: Final = 60
-"""Two polls: a shadow still short after them was oversold, not merely seen in the wrong order."""
+"""Two polls: a shadow short before them and after was oversold, not merely seen in the wrong order."""
 
 _MISSING: Final = text("""
 SELECT count(*) FROM followed_user u
@@ -60,9 +60,12 @@ WHERE EXISTS (SELECT FROM position o WHERE o.portfolio_id = p.id AND o.share_mic
       AND s.at >= date_trunc('minute', coalesce(CAST(:now AS timestamptz), clock_timestamp())))
 """)
 _FLAG_OVERSOLD: Final = text("""
-UPDATE position SET flags = array_append(flags, 'oversold')
+UPDATE position p SET flags = array_append(flags, 'oversold')
 WHERE portfolio_id = ANY(:ids) AND share_micros < 0 AND NOT 'oversold' = ANY(flags)
-  AND updated_at < coalesce(CAST(:now AS timestamptz), clock_timestamp()) - make_interval(secs => :seconds)
+  AND share_micros - coalesce((
+    SELECT sum(e.share_delta_micros) FROM ledger_entry e
+    WHERE e.portfolio_id = p.portfolio_id AND e.asset_id = p.asset_id AND e.created_at
+      >= coalesce(CAST(:now AS timestamptz), clock_timestamp()) - make_interval(secs => :seconds)), 0) < 0
 """)
 
 
