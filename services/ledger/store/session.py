@@ -75,7 +75,7 @@ class Session:
     async def lock(self, portfolios: Iterable[UUID], *, idle_ms: int | None = None) -> set[UUID]:
         """Lock portfolio rows in id order, as every writer does; return those that exist.
 
-        The server ends a transaction that stands still for `idle_ms` (IDLE_MS by default, 0: never).
+        The server ends a transaction that stands still for `idle_ms`, IDLE_MS by default.
         """
         limit = str(IDLE_MS if idle_ms is None else idle_ms)
         rows = await self.connection.execute(sql.LOCK_PORTFOLIOS, {"ids": sorted(portfolios), "idle_ms": limit})
