@@ -5,6 +5,7 @@
 
 import importlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterable
@@ -48,6 +49,8 @@ MODULES: Final = {
 """Commands and the modules that register them; only the one that was asked for is imported."""
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_UNREAD: Final = 128 + signal.SIGPIPE
+"""What a shell says of a program whose reader, `head` say, had seen enough."""
 HELP: Final = "Usage: "
 """How the help begins that typer raises as a problem where no command is given."""
 UsageProblem: Final = cast("type[Exception]", typer.BadParameter.__mro__[2])
@@ -80,7 +83,7 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that what is open gets closed
     try:
-        code = application(arguments)(arguments, prog_name="shadowbook", standalone_mode=False)
+        code = _run(arguments)
         sys.stdout.flush()
     except UsageProblem as problem:
         _show(problem)
@@ -93,10 +96,29 @@ def main() -> NoReturn:
         sys.exit(EXIT_FAILED if isinstance(error, Unavailable) else EXIT_USAGE)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:
+        if not _is_unread(sys.stdout.fileno()):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(EXIT_UNREAD)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run(arguments: list[str]) -> object:
+    """Run the command and return what it returns; typer's own way would make a failure of a closed pipe."""
+    command = typer.main.get_command(application(arguments))
+    try:
+        with command.make_context("shadowbook", list(arguments)) as context:
+            return command.invoke(context)
+    except typer.Exit as done:  # help was asked for
+        return done.exit_code
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Tell whether a pipe has no reader any more."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _show(problem: Any) -> None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from services.cli.errors import CommandError
-from services.cli.options import DataDirOption, JsonOption
+from services.cli.options import DataDirOption, JsonOption, hours_up_to
 
 if TYPE_CHECKING:
     from services.ingest.commands import Backfill
 
 EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 130
+HOURS_MAX: Final = 3 * 365 * 24
 WAITING_WIDTH: Final = 60
 
 
@@ -25,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def backfill(
-    hours: Annotated[int, typer.Option("--hours", min=1, help="How far back to read.")],
+    hours: Annotated[
+        int, typer.Option("--hours", parser=hours_up_to(HOURS_MAX), metavar="N", help="How far back to read.")
+    ],
     user: Annotated[
         str | None, typer.Option("--user", help="Name of a followed user, a followed wallet or its profile URL.")
     ] = None,

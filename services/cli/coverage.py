@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from services.cli.columns import columns
-from services.cli.errors import CommandError
-from services.cli.options import DataDirOption, JsonOption
+from services.cli.options import DataDirOption, JsonOption, hours_up_to
 
 if TYPE_CHECKING:
     from libs.common.domain.coverage import Coverage, Day, Lag, SourceGap
@@ -35,7 +34,10 @@ def register(app: typer.Typer) -> None:
 def coverage(
     user: Annotated[str | None, typer.Option("--user", help="Only this followed user; all if left out.")] = None,
     hours: Annotated[
-        int, typer.Option("--hours", min=1, max=HOURS_MAX, help="How far back, by the time of the fills.")
+        int,
+        typer.Option(
+            "--hours", parser=hours_up_to(HOURS_MAX), metavar="N", help="How far back, by the time of the fills."
+        ),
     ] = 24,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -52,10 +54,7 @@ def coverage(
     from services.ingest import commands
 
     with session(data_dir, command="coverage") as visit:
-        try:
-            report = asyncio.run(commands.coverage(visit.database_url, hours, user, watching=visit.stack_is_up))
-        except ValueError as error:
-            raise CommandError(str(error)) from error
+        report = asyncio.run(commands.coverage(visit.database_url, hours, user, watching=visit.stack_is_up))
     if as_json:
         sys.stdout.write(json.dumps(commands.coverage_document(report), indent=1) + "\n")
     else:

@@ -5,7 +5,6 @@ Micros stay integers, times are `YYYY-MM-DDTHH:MM:SS.ffffffZ`, arrays and docume
 
 import asyncio
 import csv
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -114,11 +113,7 @@ def instant_text(moment: datetime) -> str:
 def _opened(out: Path | None) -> Iterator[TextIO]:
     """Yield standard output, or a file that appears under its name only once it is complete."""
     if out is None:
-        try:
-            yield sys.stdout
-            sys.stdout.flush()
-        except BrokenPipeError:  # the reader, `head` say, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        yield sys.stdout
         return
     if out.is_dir() or not out.name:
         raise CommandError(f"--out {out} cannot be written (it is a folder): choose another file")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from services.cli.columns import columns
-from services.cli.errors import CommandError
-from services.cli.options import DataDirOption, JsonOption
+from services.cli.options import DataDirOption, JsonOption, hours_up_to
 
 if TYPE_CHECKING:
     from services.ledger.commands import UserGap
@@ -38,7 +37,9 @@ def gap(
     user: Annotated[str | None, typer.Option("--user", help="Only this followed user; all if left out.")] = None,
     hours: Annotated[
         int | None,
-        typer.Option("--hours", min=1, max=HOURS_MAX, help="Only the last hours; since the follow if left out."),
+        typer.Option(
+            "--hours", parser=hours_up_to(HOURS_MAX), metavar="N", help="Only the last hours; since the follow without."
+        ),
     ] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -51,16 +52,13 @@ def gap(
     from services.ledger import commands
 
     with session(data_dir, command="gap") as visit:
-        try:
-            found = asyncio.run(commands.tracking_gaps(visit.database_url, user, hours))
-        except ValueError as error:
-            raise CommandError(str(error)) from error
+        found = asyncio.run(commands.tracking_gaps(visit.database_url, user, hours))
     if as_json:
         sys.stdout.write(json.dumps([each.document() for each in found], indent=1) + "\n")
     elif found:
         sys.stdout.writelines(f"{line}\n" for line in _text(found))
     else:
-        sys.stdout.write("Nobody is followed yet.\n")
+        sys.stdout.write("No copy has a portfolio yet: the ledger opens it soon after the follow.\n")
 
 
 def _text(found: Sequence["UserGap"]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Options that several commands share, and how their values are read."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
@@ -45,3 +46,15 @@ def parse_since(text: str | None, now: datetime) -> datetime | None:
     if found > now:
         raise CommandError(f"--since: expected a time in the past, got {text} (it is {now:%Y-%m-%dT%H:%M:%SZ} now)")
     return found
+
+
+def hours_up_to(most: int) -> Callable[[object], int]:
+    """Return a parser of `--hours`: a whole number from 1 to `most`; it raises CommandError for anything else."""
+
+    def parse(given: object) -> int:
+        text = str(given)
+        if re.fullmatch(r"[0-9]{1,6}", text) is None or not 1 <= int(text) <= most:
+            raise CommandError(f"--hours: expected a whole number from 1 to {most}, got {text!r:.40}")
+        return int(text)
+
+    return parse

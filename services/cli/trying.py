@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from libs.common.domain.config_test import HOURS_MAX
 from services.cli.errors import CommandError
-from services.cli.options import DataDirOption, JsonOption
+from services.cli.options import DataDirOption, JsonOption, hours_up_to
 
 if TYPE_CHECKING:
     from libs.common.domain.config_test import Compared, ConfigTestResult, RunView
@@ -40,7 +41,12 @@ def try_draft(
     user: Annotated[
         str | None, typer.Option("--user", help="The file holds this user's settings alone; only they are tested.")
     ] = None,
-    hours: Annotated[int | None, typer.Option("--hours", min=1, help="How far back (24 if no range is given).")] = None,
+    hours: Annotated[
+        int | None,
+        typer.Option(
+            "--hours", parser=hours_up_to(HOURS_MAX), metavar="N", help="How far back (24 if no range is given)."
+        ),
+    ] = None,
     since: Annotated[TimeOption, typer.Option("--since", help="First moment, UTC.")] = None,
     until: Annotated[TimeOption, typer.Option("--until", help="Last moment, UTC; now if left out.")] = None,
     data_dir: DataDirOption = None,

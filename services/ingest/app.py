@@ -12,6 +12,7 @@ import structlog
 from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import EVENTS_DETECTED, RECONCILE_REQUESTED
 from libs.common.db.engine import make_engine
+from libs.common.db.retention import Retention
 from libs.common.domain.errors import Unavailable
 from libs.common.frame import Frame, opened_frame
 from libs.common.messages import EventDetected
@@ -30,7 +31,6 @@ from services.ingest.intake import Intake
 from services.ingest.markets import Markets
 from services.ingest.poller import Poller
 from services.ingest.positions import Positions, sync_message
-from services.ingest.retention import Retention
 from services.ingest.roster import Roster
 from services.ingest.settings import Settings
 from services.ingest.store import (
@@ -42,6 +42,7 @@ from services.ingest.store import (
     Recorded,
     TurnStore,
 )
+from services.ingest.store.events import PAYLOADS_KEPT
 
 POLL_SILENCE_SECONDS: Final = 150.0
 RECONCILE_SECONDS_MAX: Final = 600.0
@@ -112,7 +113,7 @@ class _Parts:
             self._synced,
             settle_seconds=settings.positions_settle_seconds,
         )
-        self._retention = Retention(store, _now)
+        self._retention = Retention("payloads", PAYLOADS_KEPT, store.drop_payloads, _now)
         self._feed = Feed(
             settings,
             self.roster,

@@ -10,7 +10,7 @@ import structlog
 from libs.common.domain.errors import Rejected, Unavailable
 from services.ingest.contact import PollContact
 from services.ingest.core.polling import retry_delay
-from services.ingest.roster import Roster
+from services.ingest.roster import NotFollowedError, Roster
 from services.ingest.walk import Activity, Listings, parts_of
 
 LOOK_SECONDS: Final = 1.0
@@ -87,9 +87,9 @@ class Backfiller:
         self._now = now
 
     async def ask(self, wallet: str | None, hours: int, asked_by: str) -> None:
-        """Wish for a backfill of `wallet` (None: all); raises Rejected for one that is not followed, Unavailable."""
+        """Wish for a backfill of `wallet` (None: all); raises NotFollowedError, or Unavailable."""
         if wallet is not None and wallet not in self._roster.follows:
-            raise Rejected(f"expected a followed wallet, got {wallet}")
+            raise NotFollowedError(wallet)
         for each in sorted(self._roster.follows) if wallet is None else [wallet]:
             await self._wishes.ask_backfill(each, backfill_wish(self._now(), hours, asked_by))
 
@@ -124,7 +124,7 @@ class Backfiller:
                 await self._finish(wallet, asked_at, "no longer followed")
             return
         first, last = int(wish["at"]), int(wish["to"])
-        _log.info("backfill_started", wallet=wallet, at=first, to=last)
+        _log.info("backfill_started", wallet=wallet, since=_time(first), until=_time(last))
         try:
             async for part in parts_of(self._api, wallet, start=first, last=last, now=last):
                 new += (await self._intake.record_listing(part, follow)).events
@@ -148,3 +148,7 @@ class Backfiller:
         progress = {"finished_at": self._now().isoformat(), "error": error}
         await self._wishes.advance_backfill(wallet, asked_at, progress)
         _log.info("backfill_finished", wallet=wallet, error=error)
+
+
+def _time(epoch_seconds: int) -> str:
+    return datetime.fromtimestamp(epoch_seconds, UTC).isoformat()

@@ -22,7 +22,7 @@ from services.ingest.core.polling import (
     retry_delay,
 )
 from services.ingest.reading import Follow
-from services.ingest.roster import Roster
+from services.ingest.roster import NotFollowedError, Roster
 from services.ingest.turn import Turn, Turns, earlier
 from services.ingest.walk import Activity, Listings, parts_of
 
@@ -97,10 +97,10 @@ class Poller:
     async def poll_now(self, wallet: str | None, seconds: int | None) -> None:
         """Poll `wallet` (None: all) now, reaching `seconds` back, and return when that is done.
 
-        Raises Rejected for a wallet that is not followed, Unavailable when the API could not be asked.
+        Raises NotFollowedError for a wallet that is not followed, Unavailable when the API could not be asked.
         """
         if wallet is not None and wallet not in self._roster.follows:
-            raise Rejected(f"expected a followed wallet, got {wallet}")
+            raise NotFollowedError(wallet)
         self._arrange()
         wanted = list(self._wallets) if wallet is None else [wallet]
         done: list[asyncio.Future[None]] = []
@@ -161,7 +161,7 @@ class Poller:
         for wallet in self._wallets.keys() - follows.keys():
             for future in self._wallets.pop(wallet).waiting:
                 if not future.done():
-                    future.set_exception(Rejected(f"{wallet} is no longer followed"))
+                    future.set_exception(NotFollowedError(wallet))
         new = [wallet for wallet in follows if wallet not in self._wallets]
         late = bool(self._wallets)
         self._order.shuffle(new)

@@ -21,6 +21,7 @@ from libs.common.observability import metrics
 from libs.common.upstream.data_api import PositionListing, PositionRow
 from services.ingest.core.positions import READINGS_MAX, Held, Owner, Sync
 from services.ingest.core.readings import Reading
+from services.ingest.roster import NotFollowedError
 from services.ingest.store.positions import Due
 
 LOOK_SECONDS: Final = 1.0
@@ -163,6 +164,9 @@ class Positions:
                 await (self.open(due) if due.opening else self.adjust(due))
             finally:
                 await self._turns.end_turn(key)
+        except NotFollowedError:
+            _log.info("positions_not_wanted", wallet=due.owner.wallet, reason="not followed, or not known to be yet")
+            await self._sleep(RETRY_SECONDS)
         except (Unavailable, Rejected, SQLAlchemyError) as error:
             metrics.POSITION_READINGS.labels("failed").inc()
             _log.warning("positions_not_synced", wallet=due.owner.wallet, error=str(error)[:300])

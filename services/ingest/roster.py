@@ -6,12 +6,19 @@ from typing import Final, Protocol
 
 import structlog
 
-from libs.common.domain.errors import Unavailable
+from libs.common.domain.errors import Rejected, Unavailable
 from services.ingest.reading import Follow
 
 LOOK_SECONDS: Final = 1.0
 
 _log = structlog.get_logger()
+
+
+class NotFollowedError(Rejected):
+    """A wallet that is not followed: not yet known to be, or not any more."""
+
+    def __init__(self, wallet: str) -> None:
+        super().__init__(f"expected a followed wallet, got {wallet}")
 
 
 class Follows(Protocol):

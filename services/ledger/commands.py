@@ -23,7 +23,7 @@ async def verify(database_url: str) -> Report:
 async def tracking_gaps(database_url: str, user: str | None = None, hours: int | None = None) -> list[UserGap]:
     """Return why each copy is behind its user: since the follow, or in the last `hours`.
 
-    Raises ValueError for a label nobody is followed under.
+    Raises Rejected for a user who was never followed.
     """
     now = datetime.now(UTC)
     engine = make_engine(database_url, application="shadowbook-gap", pool_size=1)
@@ -42,7 +42,7 @@ async def flow(
     command_id: UUID | None = None,
     actor: str = OPERATOR,
 ) -> Flow:
-    """Deposit into or withdraw from the executable portfolio of `user` (by label), or the global one (None); audited.
+    """Deposit into, or withdraw from, the executable portfolio of `user` (label or id) or the global one; audited.
 
     The same `command_id` posts once. Raises Rejected, and changes nothing, when it cannot be done.
     """

@@ -20,6 +20,7 @@ from libs.common.bus.streams import (
     GROUPS_CLOSED,
 )
 from libs.common.db.engine import is_outage
+from libs.common.db.retention import Retention
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import Scope
 from libs.common.frame import Frame, opened_frame
@@ -38,10 +39,9 @@ from services.simulator.handlers import (
     on_control_changed,
     on_groups_closed,
 )
-from services.simulator.retention import Retention
 from services.simulator.scheduler import FAILURES_MAX, Scheduler
 from services.simulator.settings import Settings
-from services.simulator.store.books import BookStore
+from services.simulator.store.books import KEPT, BookStore
 from services.simulator.store.config_tests import RunStore
 from services.simulator.store.configs import ConfigStore, CurrentRules
 from services.simulator.store.groups import GroupStore
@@ -102,6 +102,7 @@ class _Simulator:
         self._workers = Workers(self._engine, settings.database_url.get_secret_value())
         self._announcer = Announcer(self._scope, self._publish)
         self._books = BookStore(self._engine, settings.instance)
+        self._retention = Retention("books", KEPT, self._books.prune, _now)
         self._desk = BookDesk(
             ClobClient(self._clob),
             self._books,
@@ -161,7 +162,7 @@ class _Simulator:
                 background.append(tasks.create_task(self._sweep()))
                 if self._consumer in CONFIG_TEST_REQUESTED.groups:
                     background += [tasks.create_task(self._workers.run()), tasks.create_task(self._sweep_tests())]
-                background += [tasks.create_task(Retention(self._books, _now).run())]
+                background.append(tasks.create_task(self._retention.run()))
                 await self._scheduler.run(stop, lambda: self._health.progress("scheduler"))
             finally:
                 await self._bus.stop()

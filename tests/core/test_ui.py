@@ -251,6 +251,19 @@ def test_the_fall_from_the_peak_starts_again_at_every_new_peak() -> None:
     assert [value for _, value in falls] == [0, 0, pytest.approx(-0.99, abs=0.001), 0]
 
 
+def test_the_base_line_says_when_it_was_another_in_the_window() -> None:
+    def said(drawn: Curve) -> str:
+        (label,) = [
+            each["markLine"]["label"] for each in charts.equity(drawn, "Shadow")["series"] if "markLine" in each
+        ]
+        return str(label["formatter"])
+
+    drawn = curve((0, 0), (1, 5_000_000))
+    assert said(drawn) == "deposited $10,000"
+    added = drawn.model_copy(update={"deposits_micros": 10_500_000_000})
+    assert said(added) == "deposits less withdrawals, now $10,500"
+
+
 def test_the_day_starts_at_midnight_and_at_zero() -> None:
     midnight = NOW.replace(hour=0, minute=0)
     shifted = [(int((midnight - NOW).total_seconds() // 60) - 5, 7_000_000), (-60, 9_000_000), (0, 4_000_000)]

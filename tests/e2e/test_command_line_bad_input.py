@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from services.cli.stack.data_dir import Memory, hold, load_secrets, open_data_dir
 from services.cli.stack.ports import free_port
-from tests.support.command_line import Outcome, shadowbook
+from tests.support.command_line import Outcome, command, environment, shadowbook
 
 pytestmark = pytest.mark.e2e
 
@@ -65,6 +67,10 @@ def write_tape(folder: Path, **files: str) -> Path:
         (["follow"], "Missing argument"),
         (["backfill", "--user", "x"], "--hours"),
         (["backfill", "--hours", "1"], "either --user NAME or --all"),
+        (["backfill", "--all", "--hours", "0"], "--hours: expected a whole number from 1 to 26280, got '0'"),
+        (["coverage", "--hours", "0"], "--hours: expected a whole number from 1 to 8784, got '0'"),
+        (["gap", "--hours", "1.5"], "--hours: expected a whole number from 1 to 8784, got '1.5'"),
+        (["test-config", "x", "--hours", "-1"], "--hours: expected a whole number from 1 to 744, got '-1'"),
         (["logs", "--lines", "-5"], "--lines"),
         (["deposit", "1_000"], "expected USDC above 0 with at most six decimals"),
         (["deposit", "\u0661\u0662"], "expected USDC above 0"),
@@ -79,6 +85,18 @@ def write_tape(folder: Path, **files: str) -> Path:
 def test_a_wrong_request_is_refused_in_one_line(tmp_path: Path, arguments: list[str], expected: str) -> None:
     assert_refused(shadowbook(*arguments, cwd=tmp_path), expected)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word() -> None:
+    unread, written = os.pipe()
+    os.close(unread)
+    try:
+        done = subprocess.run(
+            command("--help"), stdout=written, stderr=subprocess.PIPE, text=True, check=False, env=environment()
+        )
+    finally:
+        os.close(written)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 @pytest.mark.parametrize("command", [[], ["dlq"], ["config"]])
@@ -142,10 +160,12 @@ def test_a_data_directory_in_use_is_refused_and_its_user_named(tmp_path: Path) -
 
 def test_a_command_that_needs_the_stack_says_that_it_is_down(tmp_path: Path) -> None:
     data_dir = open_data_dir(tmp_path / "var")
-    Memory(data_dir.root / "stack.json").remember(ports={"postgres": free_port(), "valkey": free_port()})
+    ports = {name: free_port() for name in ("postgres", "valkey", "sandbox")}
+    Memory(data_dir.root / "stack.json").remember(ports=ports, market={"kind": "synthetic"})
     load_secrets(data_dir)
     wallet = "0x" + "a" * 40
     assert_refused(shadowbook("follow", wallet, "--data-dir", str(data_dir.root)), "is down: start it with")
+    assert_refused(shadowbook("probe", "--data-dir", str(data_dir.root)), "is down", "start it with", "--live")
 
 
 def test_another_tape_in_the_same_data_directory_is_refused(tmp_path: Path) -> None:

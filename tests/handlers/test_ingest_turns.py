@@ -1,16 +1,23 @@
 """Polls among many wallets and replicas, long outages, and backfills, on fakes."""
 
+import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.upstream.data_api import ActivityListing, ListingTooLongError
 from services.ingest.backfill import Backfiller, backfill_key, backfill_wish
+from services.ingest.core.positions import Owner
 from services.ingest.poller import checkpoint_key
+from services.ingest.positions import Positions
+from services.ingest.roster import NotFollowedError
+from services.ingest.store.positions import Due
 from tests.handlers.test_ingest_parts import (
     NOON,
     OTHER,
@@ -197,3 +204,44 @@ async def test_a_backfill_that_is_refused_or_of_nobody_ends_with_the_reason() ->
     stage.now += timedelta(seconds=20)
     await backfiller.work()
     assert stage.state(OTHER)["error"] == "no longer followed"
+
+
+class Wanted:
+    """A wallet whose positions are wanted until it is found not to be followed any more."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.tried = asyncio.Event()
+
+    async def due(self, settled: datetime) -> list[Due]:
+        return [Due(Owner(UUID(int=1), WALLET, NOON, first=True), True, None, NOON)]
+
+    async def reading(self, owner: Owner) -> Any:
+        self.tried.set()
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "event"),
+    [
+        (NotFollowedError(WALLET), "info", "positions_not_wanted"),
+        (Rejected("status 400"), "warning", "positions_not_synced"),
+        (Unavailable("down"), "warning", "positions_not_synced"),
+    ],
+)
+async def test_a_wallet_that_is_left_in_its_opening_is_no_trouble(error: Exception, level: str, event: str) -> None:
+    shelf = Wanted(error)
+    said = asyncio.Event()
+
+    async def sleep(_seconds: float) -> None:
+        if shelf.tried.is_set():
+            said.set()
+        await asyncio.sleep(0)
+
+    unused: Any = None
+    wanted: Any = shelf
+    positions = Positions(unused, wanted, unused, FakeTurns(), lambda *_: None, settle_seconds=0, sleep=sleep)
+    with capture_logs() as lines:
+        async with running(positions.run()):
+            await said.wait()
+    assert (lines[0]["log_level"], lines[0]["event"], lines[0]["wallet"]) == (level, event, WALLET)

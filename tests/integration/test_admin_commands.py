@@ -159,6 +159,7 @@ async def test_a_market_is_blacklisted_excepted_and_taken_off(command: Command, 
     assert shown[1].endswith("q  (rigged)")
     assert "as for all for otter" in await command("blacklist", "remove", "q", "--user", "otter")
     assert json.loads(await command("blacklist", "remove", CONDITION, "--json"))["blacklisted"] is False
+    assert await command("blacklist", "list") == "No market is blacklisted.\n"
     with pytest.raises(Rejected, match="expected a condition id"):
         await command("blacklist", "add", "no such market")
 

@@ -11,22 +11,23 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from libs.common.db.coverage import UnknownUserError, read_coverage
+from libs.common.db.coverage import read_coverage
 from libs.common.db.engine import make_engine, transaction
+from libs.common.db.retention import BATCH_MAX, Retention
+from libs.common.db.settings import UnknownUserError
 from libs.common.domain.contact import GapStatus, LookBack, Span, Way
 from libs.common.domain.coverage import Coverage
 from libs.common.domain.coverage_document import document
 from libs.common.domain.errors import Unavailable
 from libs.common.domain.kinds import Role, Side, Source
 from services.cli.__main__ import application
-from services.cli.errors import CommandError
 from services.cli.stack.visit import Session
 from services.ingest.commands import follow, unfollow
 from services.ingest.contact import CAME_LATE, WITHHOLDS, ChainContact, PollContact, take_leave
 from services.ingest.core.contact import Poll
 from services.ingest.core.sightings import FillKey, LogSighting, RowSighting
-from services.ingest.retention import BATCH_MAX, Retention
 from services.ingest.store import ContactStore, IngestStore
+from services.ingest.store.events import PAYLOADS_KEPT
 from tests.support.databases import Database
 
 pytestmark = pytest.mark.integration
@@ -543,13 +544,13 @@ async def test_payloads_are_forgotten_after_thirty_days_and_sightings_stay(datab
     world = await World.begin(database)
     await world.events.record([world.log(number, number, number) for number in range(BATCH_MAX + 3)])
     young = timedelta(days=30, seconds=BATCH_MAX + 1)
-    retention = Retention(world.events, lambda: NOON + young)
+    retention = Retention("payloads", PAYLOADS_KEPT, world.events.drop_payloads, lambda: NOON + young)
     assert await retention.forget() is True
     assert await retention.forget() is False
     (found,) = await rows(database, "SELECT count(*), count(payload) FROM event_sighting")
     assert tuple(found) == (BATCH_MAX + 3, 2)
     away = make_engine("postgresql://x:x@127.0.0.1:1/none", application="away")
-    assert await Retention(IngestStore(away), lambda: NOON).forget() is False
+    assert await Retention("payloads", PAYLOADS_KEPT, IngestStore(away).drop_payloads, lambda: NOON).forget() is False
     await away.dispose()
 
 
@@ -651,5 +652,5 @@ async def test_the_command_prints_the_report_and_exits_by_it(
     answer = json.loads(out)
     assert (code, answer["complete"], answer["watching"]) == (1, False, False)
     assert [(gap["status"], gap["seconds"]) for gap in answer["gaps"]] == [("UNHEALED", 570.0)]
-    with pytest.raises(CommandError, match="expected the name of a followed user"):
+    with pytest.raises(UnknownUserError, match="expected the name or id of a followed user"):
         await asyncio.to_thread(run, "--user", "nobody")

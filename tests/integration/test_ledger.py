@@ -558,6 +558,20 @@ async def test_a_shadow_still_short_after_two_polls_is_flagged_oversold_until_it
     assert [row.flags for row in await world.rows("SELECT flags FROM position")] == [[]]
 
 
+async def test_a_shadow_that_trades_on_while_it_is_short_is_flagged_oversold_too(world: World) -> None:
+    await world.follow()
+    await world.market()
+    await world.post(await world.fill("SELL", 5, 2))
+    query = text("UPDATE ledger_entry SET created_at = created_at - interval '2 minutes'")
+    async with world.database.engine().begin() as connection:
+        await connection.execute(query)
+    await world.post(await world.fill("BUY", 4, 1, event_time=START + timedelta(seconds=1)))
+    world.minute = datetime.now(UTC)
+    await world.mark(LEGS[0], 400_000, second=2)
+    await world.books.revalue([LEGS[0]])
+    assert [row.flags for row in await world.rows("SELECT flags FROM position")] == [["oversold"]]
+
+
 async def test_sweeps_find_what_never_reached_the_books_and_leave_dead_letters_alone(world: World) -> None:
     await world.follow()
     await world.market()

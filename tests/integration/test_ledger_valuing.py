@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.common.db.engine import transaction
+from libs.common.domain.errors import Unavailable
 from libs.common.domain.kinds import Scope
 from services.ledger.core.entries import portfolio_id
 from services.ledger.store.books import lock_to_value
@@ -111,6 +112,27 @@ async def test_of_two_valuations_the_later_one_reads_after_the_earlier_one_wrote
         await Session(valuing).snapshot([GLOBAL], world.minute)
     await other
     assert await equity(world) == BANKROLL - 1_000_000 + 1_400_000
+
+
+async def test_a_ledger_that_stands_still_is_cut_off_and_lets_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.ledger.store.session.IDLE_MS", 100)
+    simulator = world.database.engine("simulator")
+    attempt = await world.attempt(Scope.EXEC_GLOBAL, 1_000_000, 500_000)
+    before, move = await world.portfolio(Scope.EXEC_GLOBAL, None), Session._move
+
+    async def stopped(session: Session, *arguments: object) -> None:
+        """Stand still until the lock is another's, then go on as if nothing had happened."""
+        async with asyncio.timeout(20), driver_transaction(simulator) as connection:
+            await DecisionSession(connection, Scope.EXEC_GLOBAL, "simulator-global").lock([GLOBAL])
+        await move(session, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_move", stopped)
+        with pytest.raises(Unavailable):
+            await world.execute(Scope.EXEC_GLOBAL, attempt)
+    assert await world.portfolio(Scope.EXEC_GLOBAL, None) == before
+    await world.execute(Scope.EXEC_GLOBAL, attempt)
+    assert (await world.portfolio(Scope.EXEC_GLOBAL, None)).cash_micros == before.cash_micros - 500_000
 
 
 async def test_what_is_bought_for_one_user_rewrites_the_shares_of_no_other(world: World) -> None:

@@ -6,12 +6,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from libs.common.db.retention import BATCH_MAX, Retention
 from libs.common.domain.book import Book, Level
 from libs.common.domain.kinds import Scope
 from services.simulator.commands import replay_attempts
 from services.simulator.replay import replay
-from services.simulator.retention import BATCH_MAX, KEPT, Retention
-from services.simulator.store.books import BookStore
+from services.simulator.store.books import KEPT, BookStore
 from tests.support.decisions import BOOK, YES
 from tests.support.simulator_world import World
 
@@ -29,6 +29,10 @@ def deep_book() -> Book:
         return tuple(Level(first + step * n, drawn.randrange(100, 3_000_000) * 10_000) for n in range(LEVELS))
 
     return Book(YES, "deep", 1, side(499_000, -1_000), side(501_000, 1_000))
+
+
+def retention(books: BookStore, now: datetime) -> Retention:
+    return Retention("books", KEPT, books.prune, lambda: now)
 
 
 async def test_a_deep_book_is_stored_compressed_and_comes_back_as_it_was(world: World) -> None:
@@ -56,9 +60,9 @@ async def test_books_go_after_thirty_days_and_attempts_keep_what_they_were(world
     await replica.decide_all()
     before = await world.attempts(Scope.EXEC_USER)
     now = datetime.now(UTC)
-    assert await Retention(replica.books, lambda: now + timedelta(days=30)).forget() is False
+    assert await retention(replica.books, now + timedelta(days=30)).forget() is False
     assert len(await world.execute("SELECT 1 FROM book_snapshot")) == 1
-    assert await Retention(replica.books, lambda: now + KEPT + timedelta(seconds=5)).forget() is False
+    assert await retention(replica.books, now + KEPT + timedelta(seconds=5)).forget() is False
     assert not await world.execute("SELECT 1 FROM book_snapshot")
     assert not await world.execute("SELECT 1 FROM group_book")
     assert await world.attempts(Scope.EXEC_USER) == before
@@ -78,7 +82,7 @@ async def test_a_version_that_is_fetched_again_is_kept_from_then_on(world: World
     await books.save({groups[1]: BOOK}, now + timedelta(hours=23))  # within the day it is not written again
     (row,) = await world.execute("SELECT fetched_at FROM book_snapshot")
     assert row.fetched_at == now
-    assert await Retention(books, lambda: now + timedelta(days=30)).forget() is False
+    assert await retention(books, now + timedelta(days=30)).forget() is False
     assert len(await world.execute("SELECT 1 FROM book_snapshot")) == 1
 
 
@@ -87,8 +91,8 @@ async def test_a_backlog_of_old_books_goes_in_batches(world: World) -> None:
     old = datetime.now(UTC) - KEPT - timedelta(days=1)
     count = BATCH_MAX + 1
     await books.save({UUID(int=n): Book(str(n), "h", 1, BOOK.bids, BOOK.asks) for n in range(count)}, old)
-    retention = Retention(books, lambda: datetime.now(UTC))
-    assert [await retention.forget(), await retention.forget()] == [True, False]
+    old_ones = retention(books, datetime.now(UTC))
+    assert [await old_ones.forget(), await old_ones.forget()] == [True, False]
     assert not await world.execute("SELECT 1 FROM book_snapshot")
 
 
@@ -97,7 +101,7 @@ async def test_a_database_that_is_away_is_asked_next_time(world: World) -> None:
 
     cluster = world.database.cluster
     nowhere = make_engine(world.database.url("simulator").replace(f":{cluster.port}/", ":1/"), application="nowhere")
-    assert await Retention(BookStore(nowhere, "x"), lambda: datetime.now(UTC)).forget() is False
+    assert await retention(BookStore(nowhere, "x"), datetime.now(UTC)).forget() is False
     await nowhere.dispose()
 
 

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from libs.common.db.settings import UnknownUserError
 from libs.common.db.tables.config import EffectiveConfig
 from libs.common.db.tables.groups import EventGroup, EventGroupMember
 from libs.common.db.tables.markets import MarketPriceSnapshot
@@ -160,5 +161,5 @@ async def test_shares_given_away_of_an_asset_never_marked_leave_nothing_unexplai
 
 
 async def test_an_unknown_label_is_refused(copied: Copied) -> None:
-    with pytest.raises(ValueError, match="got 'nobody'"):
+    with pytest.raises(UnknownUserError, match="got 'nobody'"):
         await read_gaps(copied.database.engine(), LATER, user="nobody")

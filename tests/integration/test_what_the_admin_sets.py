@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from libs.common.db import switches
-from libs.common.db.blacklist import find_condition, set_listed
+from libs.common.db.blacklist import find_condition, read_blacklist, set_listed
 from libs.common.db.engine import transaction
 from libs.common.db.settings import ConfigConflictError, UnknownUserError, find_user, read_layers, write_settings
 from libs.common.db.settings_view import read_history, read_settings
@@ -206,8 +206,19 @@ async def test_a_blacklisted_market_is_not_opened_and_still_reduced(world: World
     assert again.decision == "EXECUTE"
     audit = await world.execute("SELECT action, subject, detail ->> 'reason' FROM audit_log ORDER BY at")
     assert [tuple(row) for row in audit] == [
-        ("blacklist.add", CONDITION, "because"), ("blacklist.allow", CONDITION, "because"),
+        ("blacklist.add", CONDITION, "because"), ("blacklist.remove", CONDITION, "because"),
     ]  # fmt: skip
+
+
+async def test_taking_a_market_off_for_all_leaves_a_row_only_against_the_configuration(world: World) -> None:
+    assert not await listed(world, CONDITION, None, False)
+    await put(world, {OTTER: {"market_blacklist": [OTHER]}})
+    for condition in (CONDITION, OTHER):
+        assert await listed(world, condition, None, True)
+        assert await listed(world, condition, None, False)
+        assert not await listed(world, condition, None, False)
+    async with world.database.engine().connect() as connection:
+        assert [(each.condition_id, each.listed) for each in await read_blacklist(connection)] == [(OTHER, False)]
 
 
 async def test_a_users_row_goes_before_the_one_for_all_and_both_before_the_configuration(world: World) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.common.db.audit import write_audit
-from libs.common.db.settings import lock_settings
+from libs.common.db.settings import SetLayers, lock_settings, read_layers
 from libs.common.db.tables.config import MarketBlacklist
 from libs.common.db.tables.markets import Market
 from libs.common.db.tables.users import FollowedUser
@@ -105,11 +105,16 @@ async def find_condition(connection: AsyncConnection, name: str) -> str:
 async def set_listed(
     connection: AsyncConnection, condition: str, user: UUID | None, listed: bool | None, reason: str, actor: str
 ) -> bool:
-    """Write one row with its audit; return whether anything changed. Raises Rejected for too long a reason or list."""
+    """Write one row with its audit; return whether anything changed. Raises Rejected for too long a reason or list.
+
+    Taking a market off for all leaves no row that says so, but where the configuration's own lists name it.
+    """
     if len(reason) > REASON_LENGTH_MAX:
         raise Rejected(f"reason: expected at most {REASON_LENGTH_MAX} characters, got {len(reason)}")
     await lock_settings(connection)
     rows = await read_blacklist(connection)
+    if listed is False and user is None and not _is_configured(await read_layers(connection), condition):
+        listed = None
     before = next((row for row in rows if (row.condition_id, row.user_id) == (condition, user)), None)
     if (before.listed if before else None) is listed:
         return False
@@ -121,3 +126,8 @@ async def set_listed(
     detail = {"user": str(user) if user else None, "from": before.listed if before else None, "to": listed}
     await write_audit(connection, actor, action, condition, detail | {"reason": reason})
     return True
+
+
+def _is_configured(layers: SetLayers, condition: str) -> bool:
+    lists = (layer.get("market_blacklist") for layer in layers.values.values())
+    return any(condition == str(each).lower() for found in lists if isinstance(found, list) for each in found)

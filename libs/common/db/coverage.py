@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.common.db.engine import transaction
+from libs.common.db.settings import find_user
 from libs.common.domain.contact import Contact, LookBack, Span, Way
 from libs.common.domain.coverage import (
     API_SHOWS_AFTER,
@@ -35,7 +36,7 @@ _THROUGHS: Final = bindparam("throughs", type_=ARRAY(TIMESTAMP(timezone=True)))
 _FOLLOWED: Final = text("""
 SELECT w.wallet, u.label, w.followed_at, w.unfollowed_at
 FROM followed_user_proxy_wallet w JOIN followed_user u ON u.id = w.user_id
-WHERE CAST(:user AS text) IS NULL OR u.label = :user
+WHERE CAST(:user AS uuid) IS NULL OR u.id = :user
 ORDER BY u.label, w.wallet
 """)
 
@@ -108,22 +109,17 @@ GROUP BY 1, 2
 """).bindparams(_WALLETS)
 
 
-class UnknownUserError(ValueError):
-    """Nobody of that name is or was followed."""
-
-
 async def read_coverage(
     engine: AsyncEngine, now: datetime, hours: int, user: str | None = None, *, watching: bool = True
 ) -> Coverage:
-    """Return the report on the last `hours` of `user`, or of all.
+    """Return the report on the last `hours` of `user` (by label or id), or of all.
 
     It ends `now`, or with the last contact if nobody is `watching`. Raises UnknownUserError, and Unavailable.
     """
     async with transaction(engine) as connection:
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-        rows = (await connection.execute(_FOLLOWED, {"user": user})).all()
-        if user is not None and not rows:
-            raise UnknownUserError(f"expected the name of a followed user, got {user!r:.80}")
+        wanted = None if user is None else await find_user(connection, user)
+        rows = (await connection.execute(_FOLLOWED, {"user": wanted})).all()
         wallets = [row.wallet for row in rows]
         until = now
         if not watching:

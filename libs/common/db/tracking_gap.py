@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.common.db.engine import transaction
+from libs.common.db.settings import find_user
 from libs.common.domain import tracking_gap as gap
 from libs.common.domain.kinds import Decision, EntryType, GroupKind
 from libs.common.domain.money import MICROS
@@ -34,7 +35,7 @@ SELECT u.id, u.label, shadow.id AS shadow_id, exec.id AS exec_id,
 FROM followed_user u
 JOIN portfolio shadow ON shadow.scope = 'SHADOW_USER' AND shadow.user_id = u.id
 JOIN portfolio exec ON exec.scope = 'EXEC_USER' AND exec.user_id = u.id
-WHERE CAST(:user AS text) IS NULL OR u.label = :user
+WHERE CAST(:user AS uuid) IS NULL OR u.id = :user
 ORDER BY u.followed_at, u.id
 """)
 
@@ -145,15 +146,14 @@ class UserGap:
 async def read_gaps(
     engine: AsyncEngine, until: datetime, since: datetime | None = None, user: str | None = None
 ) -> list[UserGap]:
-    """Return the gap of each user (or of the one labelled `user`) at `until`, or what it grew by since `since`.
+    """Return the gap of each user (or of `user`, by label or id) at `until`, or what it grew by since `since`.
 
-    One consistent view. Raises ValueError for a label nobody is followed under.
+    One consistent view; who has no portfolios yet is left out. Raises UnknownUserError.
     """
     async with transaction(engine) as connection:
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-        users = (await connection.execute(_USERS, {"user": user})).all()
-        if user is not None and not users:
-            raise ValueError(f"expected the label of a followed user, got {user!r:.80}")
+        wanted = None if user is None else await find_user(connection, user)
+        users = (await connection.execute(_USERS, {"user": wanted})).all()
         return [await _gap_of(connection, row, since, until) for row in users]
 
 

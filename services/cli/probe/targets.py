@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from services.cli.errors import CommandError
 from services.cli.stack.assembly import RPC_VARIABLE
-from services.cli.stack.data_dir import Memory, chosen_root
+from services.cli.stack.data_dir import Memory, chosen_root, existing_data_dir, holder
 from services.cli.stack.programs import LIVE_URLS, sandbox_urls
+from services.cli.stack.visit import UP
 
 _DATA, _CLOB, _GAMMA = "SHADOWBOOK_DATA_API_URL", "SHADOWBOOK_CLOB_URL", "SHADOWBOOK_GAMMA_URL"
 
@@ -26,7 +27,7 @@ class Target:
 
 
 def choose_target(option: Path | None, *, live: bool) -> Target:
-    """Return where to ask; raises CommandError for a URL that is none."""
+    """Return where to ask; raises CommandError for a URL that is none, and where a stack is down."""
     named = {name: os.environ[name] for name in (_DATA, _CLOB, _GAMMA) if os.environ.get(name)}
     rpc = os.environ.get(RPC_VARIABLE) or None
     if live:
@@ -37,6 +38,12 @@ def choose_target(option: Path | None, *, live: bool) -> Target:
     if (root / "stack.json").exists():
         memory = Memory(root / "stack.json")
         if (memory.market or {}).get("kind") != "live" and "sandbox" in memory.ports:
+            held_by = holder(existing_data_dir(root))
+            if held_by is None or held_by["command"] != UP:
+                raise CommandError(
+                    f"the stack in {root} is down, and its sandbox with it: start it with `make up` or `shadowbook up`,"
+                    " or ask the real exchange with --live"
+                )
             urls = sandbox_urls(memory.ports["sandbox"])
             return _target(f"the sandbox of the stack in {root}", urls, urls[RPC_VARIABLE])
     elif option is not None:

@@ -3,9 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -23,6 +23,9 @@ from services.ingest.store import statements
 from services.ingest.store.columns import CHANGED, CREATED, FACT, SIGHT, columns
 from services.ingest.store.counted import SERVICE, corrections_of, shared_turns
 from services.ingest.store.positions import insert_syncs
+
+PAYLOADS_KEPT: Final = timedelta(days=30)
+"""Then the raw payload of a sighting goes; what it said stays."""
 
 
 @dataclass(slots=True)

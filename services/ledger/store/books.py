@@ -22,15 +22,16 @@ from services.ledger.store.facts import (
     reversals,
     wanted_portfolios,
 )
-from services.ledger.store.session import Session
+from services.ledger.store.session import IDLE_MS, Session
 from services.ledger.store.settling import check_conditions, settlements
+from services.ledger.store.statements import KEEP_PORTFOLIOS
 
 POST_MAX: Final = 500
 """Attempts posted in one transaction: it holds locks that decisions wait for."""
 VALUE_MAX: Final = 10
 """Portfolios valued in one transaction: postings wait for it, and decisions wait for those."""
 SHORT_SECONDS: Final = 60
-"""Two polls: a shadow still short after them was oversold, not merely seen in the wrong order."""
+"""Two polls: a shadow short before them and after was oversold, not merely seen in the wrong order."""
 
 _MISSING: Final = text("""
 SELECT count(*) FROM followed_user u
@@ -48,9 +49,8 @@ RETURNING id
 """)
 _HOLDERS: Final = text("SELECT DISTINCT portfolio_id FROM position WHERE asset_id = ANY(:assets) AND share_micros <> 0")
 _ONE_VALUER: Final = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
-_KEEP: Final = text("SELECT FROM portfolio WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE")
-"""A valuation changes nothing a decision is made by. This lock keeps postings out and lets decisions go on; another
-valuer, who could write what it read earlier, is kept out by _ONE_VALUER."""
+"""A valuation changes nothing a decision is made by: KEEP_PORTFOLIOS keeps postings out and lets decisions go on.
+Another valuer, who could write what it read earlier, is kept out by this."""
 _WITHOUT_MINUTE: Final = text("""
 SELECT p.id FROM portfolio p
 WHERE EXISTS (SELECT FROM position o WHERE o.portfolio_id = p.id AND o.share_micros <> 0)
@@ -59,9 +59,12 @@ WHERE EXISTS (SELECT FROM position o WHERE o.portfolio_id = p.id AND o.share_mic
 """)
 """One step from the end of an index for each portfolio; NOT EXISTS would be planned as a join with all snapshots."""
 _FLAG_OVERSOLD: Final = text("""
-UPDATE position SET flags = array_append(flags, 'oversold')
+UPDATE position p SET flags = array_append(flags, 'oversold')
 WHERE portfolio_id = ANY(:ids) AND share_micros < 0 AND NOT 'oversold' = ANY(flags)
-  AND updated_at < coalesce(CAST(:now AS timestamptz), clock_timestamp()) - make_interval(secs => :seconds)
+  AND share_micros - coalesce((
+    SELECT sum(e.share_delta_micros) FROM ledger_entry e
+    WHERE e.portfolio_id = p.portfolio_id AND e.asset_id = p.asset_id AND e.created_at
+      >= coalesce(CAST(:now AS timestamptz), clock_timestamp()) - make_interval(secs => :seconds)), 0) < 0
 """)
 
 
@@ -85,7 +88,7 @@ async def lock_to_value(connection: AsyncConnection, portfolios: Collection[UUID
     """Keep postings and other valuers, but not decisions, from some portfolios until this transaction ends."""
     keys = sorted(int.from_bytes(each.bytes[:8], "big", signed=True) for each in portfolios)
     await connection.execute(_ONE_VALUER, {"keys": keys})
-    await connection.execute(_KEEP, {"ids": list(portfolios)})
+    await connection.execute(KEEP_PORTFOLIOS, {"ids": list(portfolios), "idle_ms": str(IDLE_MS)})
 
 
 class Books:

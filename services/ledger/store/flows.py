@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.db.audit import write_audit
 from libs.common.db.engine import transaction
+from libs.common.db.settings import find_user
 from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import EntryType, Scope
 from libs.common.domain.money import MICROS
@@ -21,7 +22,6 @@ from services.ledger.store.facts import attempt_facts
 from services.ledger.store.session import Session
 
 FLOW_MAX_MICROS: Final = 10**15
-_USER: Final = text("SELECT id FROM followed_user WHERE label = :label")
 _BALANCE: Final = text("SELECT cash_micros, deposits_micros, withdrawals_micros FROM portfolio WHERE id = :id")
 
 
@@ -46,11 +46,11 @@ async def post_flow(
     actor: str,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Flow:
-    """Post a DEPOSIT or WITHDRAWAL of the executable portfolio of `user` (by label), or of the global one (None).
+    """Post a DEPOSIT or WITHDRAWAL of the executable portfolio of `user` (by label or id), or of the global one (None).
 
     What was decided before is posted before, so a withdrawal takes only cash that is there; where that reopened a
     settled condition, it is settled after. Raises Rejected, and changes nothing, for an amount outside 1 to
-    FLOW_MAX_MICROS, an unknown label, a portfolio not opened yet, or too little cash.
+    FLOW_MAX_MICROS, an unknown user, a portfolio not opened yet, or too little cash.
     """
     if not 0 < amount_micros <= FLOW_MAX_MICROS:
         raise Rejected(
@@ -60,10 +60,7 @@ async def post_flow(
     async with transaction(engine) as connection:
         owner = Owner(Scope.EXEC_GLOBAL, None)
         if user is not None:
-            found = await connection.scalar(_USER, {"label": user})
-            if found is None:
-                raise Rejected(f"expected the label of a followed user, got {user!r:.80}")
-            owner = Owner(Scope.EXEC_USER, found)
+            owner = Owner(Scope.EXEC_USER, await find_user(connection, user))
         session = Session(connection)
         locked = await session.lock([owner.portfolio_id])
         if not locked:

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -18,6 +18,8 @@ from services.ledger.core.fold import NOTHING, Holding, concerns_position, in_or
 from services.ledger.core.standing import Base, Standing
 from services.ledger.store import statements as sql
 
+IDLE_MS: Final = 4_000
+"""How long this process may stop in mid-transaction before the server cuts it off: decisions wait for its locks."""
 Place = tuple[UUID, str]
 """A position: portfolio and asset."""
 
@@ -70,14 +72,18 @@ class Session:
         self.resolved: set[str] = set()
         """Conditions with final payouts in which a posting left shares open."""
 
-    async def lock(self, portfolios: Iterable[UUID]) -> set[UUID]:
-        """Lock portfolio rows in id order, as every writer does; return those that exist."""
-        rows = await self.connection.execute(sql.LOCK_PORTFOLIOS, {"ids": sorted(portfolios)})
+    async def lock(self, portfolios: Iterable[UUID], *, idle_ms: int | None = None) -> set[UUID]:
+        """Lock portfolio rows in id order, as every writer does; return those that exist.
+
+        The server ends a transaction that stands still for `idle_ms`, IDLE_MS by default.
+        """
+        limit = str(IDLE_MS if idle_ms is None else idle_ms)
+        rows = await self.connection.execute(sql.LOCK_PORTFOLIOS, {"ids": sorted(portfolios), "idle_ms": limit})
         return set(rows.scalars())
 
     async def lock_all(self) -> None:
         """Lock every portfolio."""
-        await self.connection.execute(sql.LOCK_ALL_PORTFOLIOS)
+        await self.connection.execute(sql.LOCK_ALL_PORTFOLIOS, {"idle_ms": str(IDLE_MS)})
 
     async def post(self, entries: Sequence[Entry]) -> None:
         """Insert entries in this order; what is new changes positions, sources and portfolios, the rest nothing."""

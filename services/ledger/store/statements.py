@@ -7,9 +7,14 @@ from sqlalchemy import text
 from libs.common.db import figures
 from libs.common.db.thinning import Series
 
-LOCK_PORTFOLIOS: Final = text("SELECT id FROM portfolio WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
-LOCK_ALL_PORTFOLIOS: Final = text("SELECT id FROM portfolio ORDER BY id FOR UPDATE")
-"""Postings wait for decisions (FOR NO KEY UPDATE) and valuations (FOR KEY SHARE); these two do not for each other."""
+_LIMITED: Final = """
+WITH limits AS MATERIALIZED (SELECT set_config('idle_in_transaction_session_timeout', CAST(:idle_ms AS text), true))
+SELECT p.id FROM limits, portfolio p"""
+LOCK_PORTFOLIOS: Final = text(f"{_LIMITED} WHERE p.id = ANY(:ids) ORDER BY p.id FOR UPDATE OF p")
+LOCK_ALL_PORTFOLIOS: Final = text(f"{_LIMITED} ORDER BY p.id FOR UPDATE OF p")
+KEEP_PORTFOLIOS: Final = text(f"{_LIMITED} WHERE p.id = ANY(:ids) ORDER BY p.id FOR KEY SHARE OF p")
+"""Postings wait for decisions (FOR NO KEY UPDATE) and valuations (FOR KEY SHARE); these two do not for each other. A
+process that stops while it holds a lock is cut off by the server, so that decisions go on."""
 
 INSERT_ENTRIES: Final = text("""
 INSERT INTO ledger_entry (

@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,6 +20,9 @@ from services.simulator.store.rows import BookKey
 RECLAIM_SECONDS: Final = 3
 """A claim whose book did not come by then belongs to a dead process."""
 CACHE_MAX: Final = 2_000
+KEPT: Final = timedelta(days=31)
+"""30 days since a book was last wanted, and the day within which that is not written again. Then attempts keep what
+they were decided on, but can no longer be decided again."""
 CHANNEL: Final = "books_settled"
 NAMED_MAX: Final = 200
 """Groups that one notification names; it has room for 8000 bytes."""

@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.ui.queries.coverage import CoverageReport, UnknownUserError, find_coverage
+from libs.common.db.settings import UnknownUserError
+from services.ui.queries.coverage import CoverageReport, find_coverage
 
 HOURS_MAX = 24 * 366
 

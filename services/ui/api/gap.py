@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from libs.common.db.settings import UnknownUserError
 from services.ui.queries.gap import TrackingGap, find_gaps
 
 HOURS_MAX = 24 * 366
@@ -22,7 +23,7 @@ def router(engine: AsyncEngine) -> APIRouter:
         """Return each user's tracking gap since the follow, or of the last hours, split by cause."""
         try:
             return await find_gaps(engine, hours, user)
-        except ValueError as error:
+        except UnknownUserError as error:
             raise HTTPException(422, str(error)) from error
 
     return routes

@@ -31,12 +31,12 @@ def money(overview: Overview, today: tuple[int, ...]) -> str:
         )
     earned = return_on_deposits(figures.pnl_micros, figures.deposits_micros)
     rate = DASH if earned is None else percent(earned.numerator, earned.denominator, digits=2, sign=True)
+    taken_out = f", {usd(figures.withdrawals_micros)} withdrawn," if figures.withdrawals_micros else ""
     return (
         f'{question}<div class="sb-big '
         f'{tone(figures.pnl_micros)}">{usd(figures.pnl_micros, sign=True, short=True)}</div>'
         '<div class="sb-say">'
-        f"<b>{rate}</b> on {usd(figures.deposits_micros)} deposited "
-        f"since {day(figures.opened_at)}</div>"
+        f"<b>{rate}</b> on {usd(figures.deposits_micros)} deposited{taken_out} since {day(figures.opened_at)}</div>"
         f'<div class="sb-cap">PnL today</div>{_spark(today)}{_four(figures, overview.slow.win_rate)}'
     )
 

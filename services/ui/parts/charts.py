@@ -108,6 +108,8 @@ def equity(curve: Curve, shadow_name: str) -> dict[str, Any]:
         low, high = int(min(values) // 5 * 5), int(-(-max(values) // 5) * 5)
         bounds = {"min": low if high - low >= SPAN_DOLLARS_MIN else low - 5, "max": max(high, low + 5), "interval": 5}
     base = _dollars(curve.deposits_micros)
+    moved = any(point.net_flows_micros != curve.deposits_micros for point in curve.points)
+    said = "deposits less withdrawals, now" if moved else "deposited"
     deposited = {
         "silent": True,
         "symbol": "none",
@@ -115,7 +117,7 @@ def equity(curve: Curve, shadow_name: str) -> dict[str, Any]:
         "label": {
             "show": True,
             "position": "insideEndBottom" if curve.points[-1].pnl_micros >= 0 else "insideEndTop",
-            "formatter": f"deposited {usd(curve.deposits_micros, short=True)}",
+            "formatter": f"{said} {usd(curve.deposits_micros, short=True)}",
             "color": "var(--ink-3)",
             "fontSize": 11,
         },

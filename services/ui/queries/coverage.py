@@ -7,12 +7,12 @@ from typing import Final
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from libs.common.db.coverage import UnknownUserError, read_coverage
+from libs.common.db.coverage import read_coverage
 from libs.common.domain.coverage_document import document
 from libs.common.domain.errors import Unavailable
 from services.ui.queries.portfolio import Frozen
 
-__all__ = ["CoverageReport", "UnknownUserError", "find_coverage"]
+__all__ = ["CoverageReport", "find_coverage"]
 
 READ_SECONDS_MAX: Final = 8.0
 

@@ -36,7 +36,7 @@ class TrackingGap(Frozen):
 
 
 async def find_gaps(engine: AsyncEngine, hours: int | None, user: str | None) -> list[TrackingGap]:
-    """Return the gaps; raises ValueError for an unknown label, Unavailable without an answer in time."""
+    """Return the gaps; raises UnknownUserError, or Unavailable without an answer in time."""
     now = datetime.now(UTC)
     since = None if hours is None else now - timedelta(hours=hours)
     try:
