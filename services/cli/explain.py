@@ -23,7 +23,7 @@ def explain(
     attempt: Annotated[
         str,
         typer.Argument(
-            metavar="ATTEMPT", help="An attempt's or a group's id, its first 6 or more digits, or a transaction's hash."
+            metavar="ATTEMPT", help="An attempt's or a group's id, its first 8 or more digits, or a transaction's hash."
         ),
     ],
     data_dir: DataDirOption = None,

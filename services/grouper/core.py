@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from libs.common.domain.identity import identify
+from libs.common.domain.identity import group_id
 from libs.common.domain.kinds import EventKind, GroupKind, Side
 from libs.common.domain.money import price_ceil, price_floor
 from libs.common.messages import EventDetected
@@ -100,7 +100,7 @@ def assign(key: Key, candidates: Sequence[Candidate], window: timedelta) -> list
                 break
         else:
             opened.append([event])
-    return [Group(identify("group", members[0].event_id), key, tuple(members)) for members in opened]
+    return [Group(group_id(members[0].event_id), key, tuple(members)) for members in opened]
 
 
 def due(groups: Sequence[Group], now: datetime, window: timedelta) -> list[Group]:

@@ -35,6 +35,8 @@ CREATE TEMP TABLE everybody (id uuid);
 CREATE TEMP TABLE tokens (n int, asset_id text, condition_id text, outcome_index int, price_micros bigint,
   payout_micros bigint, resolved_at timestamptz);
 CREATE FUNCTION pg_temp.id(text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$ SELECT md5($1)::uuid $$;
+CREATE FUNCTION pg_temp.id(text, at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+  SELECT (lpad(to_hex(extract(epoch FROM at)::bigint / 3600 % 65536), 4, '0') || substr(md5($1), 5))::uuid $$;
 CREATE FUNCTION pg_temp.tx(bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT '0x' || md5('t' || $1) || md5('x' || $1) $$;
 """
@@ -88,12 +90,12 @@ FROM (
     FROM span, generate_series(1, groups - 1, 2) n) passing
 ) x JOIN people p ON p.n = x.u JOIN tokens t ON t.n = x.a, span;
 ALTER TABLE g ADD id uuid, ADD detect_time timestamptz, ADD decided_at timestamptz;
-UPDATE g SET id = pg_temp.id('g' || n), detect_time = event_time + interval '1.3 s',
+UPDATE g SET id = pg_temp.id('g' || n, event_time), detect_time = event_time + interval '1.3 s',
   decided_at = event_time + interval '4.3 s';
-CREATE TEMP TABLE e AS SELECT pg_temp.id('e' || n || '.' || i) AS event_id, 2 * n + i AS m, i, g.*
+CREATE TEMP TABLE e AS SELECT pg_temp.id('e' || n || '.' || i, event_time) AS event_id, 2 * n + i AS m, i, g.*
 FROM g, generate_series(0, 1) i;
 CREATE TEMP TABLE a AS
-SELECT g.*, pg_temp.id('a' || scope || n) AS attempt_id, scope, portfolio_id, NOT skipped AND (
+SELECT g.*, pg_temp.id('a' || scope || n, event_time) AS attempt_id, scope, portfolio_id, NOT skipped AND (
          scope = 'EXEC_USER' OR side = 'BUY') AS executed,
        shares * 2 / 100 AS filled, shares * 2 / 100 * price_micros / 1000000 AS notional, 1230 AS fee,
        row_number() OVER (PARTITION BY portfolio_id ORDER BY n) AS seq

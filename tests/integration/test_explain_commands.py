@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from libs.common.domain.errors import Rejected
+from libs.common.domain.identity import attempt_id
 from libs.common.domain.kinds import Scope
 from services.cli import explain, replay, skips
 from services.cli.errors import CommandError
@@ -21,7 +22,7 @@ from services.cli.stack.data_dir import DataDir
 from services.simulator.commands import Difference, Replayed
 from tests.support.databases import Database
 from tests.support.decisions import YES, book, levels
-from tests.support.simulator_world import HERON, World, attempt_identity
+from tests.support.simulator_world import HERON, World
 
 pytestmark = pytest.mark.integration
 
@@ -130,7 +131,7 @@ async def test_explain_prints_an_attempt_a_document_and_candidates(world: World,
     assert refused.value.exit_code == 2
     lines = str(refused.value).splitlines()
     assert lines[0] == "'abcdefab' means more than one attempt: give more of its id"
-    assert str(attempt_identity(USER, await _id_of(world, twin + "1"))) in str(refused.value)
+    assert str(attempt_id(USER, await _id_of(world, twin + "1"))) in str(refused.value)
     assert len(lines) == 3
 
 

@@ -86,11 +86,11 @@ async def test_what_a_name_does_not_mean_is_said(database: Database) -> None:
     await decided(world, await world.close_group(id=first, age_s=5), await world.close_group(id=second, age_s=4))
     undecided = await world.close_group()
     with pytest.raises(AmbiguousError) as ambiguous:
-        await explained(world, "abcdef")
+        await explained(world, "abcdef00")
     assert len(ambiguous.value.candidates) == 4
     assert {each.group_id for each in ambiguous.value.candidates} == {first, second}
     for name, said in (
-        ("abcde", "at least its first 6 digits"),
+        ("abcdef0", "at least its first 8 digits"),
         ("not-an-id", "expected an attempt's or a group's id"),
         ("0" * 33, "expected an attempt's"),
         ("0123456789", "no attempt and no group"),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from services.cli.stack.ports import free_port
 from services.ingest import app as ingest
@@ -132,6 +133,17 @@ async def services(
 async def rows(database: Database, query: str) -> Sequence[Any]:
     async with database.engine().connect() as connection:
         return (await connection.execute(text(query))).all()
+
+
+async def unfollow_heard(database: Database, wallet: str) -> None:
+    """Unfollow a wallet, and wait until ingest, which runs in this loop, knows."""
+    with capture_logs() as lines:
+        await unfollow(database.url(), wallet)
+        await sandbox_until(lambda: _said(lines, "follows_changed", wallet))
+
+
+async def _said(lines: Sequence[Mapping[str, Any]], event: str, wallet: str) -> bool:
+    return any(line["event"] == event and wallet in line["gone"] for line in lines)
 
 
 async def until(database: Database, query: str, expected: Any, seconds: float = 30) -> None:
@@ -288,7 +300,7 @@ async def test_a_wallet_followed_again_is_brought_to_what_it_holds_then(
         await until(database, OPENED, 1)
         await until(database, UNPOSTED, 0)
         await check_comparison(database, redis_url, sandbox)
-        await unfollow(database.url(), OTTER)
+        await unfollow_heard(database, OTTER)
         await sandbox.play()
         await sandbox_until(lambda: ended(sandbox), 30)
         # All of the tape happened unseen: the second opening is the difference, and what is less is believed in time.

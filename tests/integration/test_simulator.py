@@ -9,13 +9,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from libs.common.db.tables.ledger import PositionSource
+from libs.common.domain.identity import attempt_id
 from libs.common.domain.kinds import Scope
 from services.simulator.commands import apply_config_file, replay_attempts
 from services.simulator.core.decide import decide
 from services.simulator.scheduler import UNHEARD_OF, portfolio_id
 from tests.support.databases import Database
 from tests.support.decisions import BOOK, CONDITION, NO, YES, book, levels, usdc
-from tests.support.simulator_world import HERON, OTTER, World, attempt_identity
+from tests.support.simulator_world import HERON, OTTER, World
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +30,7 @@ async def test_a_group_becomes_one_attempt_with_its_fills_in_each_scope(world: W
         await replica.hear(group)
         await replica.decide_all()
         (attempt,) = await world.attempts(scope)
-        assert (attempt.id, attempt.seq, attempt.decision) == (attempt_identity(scope, group), 1, "EXECUTE")
+        assert (attempt.id, attempt.seq, attempt.decision) == (attempt_id(scope, group), 1, "EXECUTE")
         assert (attempt.target_notional_micros, attempt.filled_notional_micros) == (usdc(10), usdc(10))
         assert (attempt.cash_micros, attempt.equity_micros) == (usdc(10_000), usdc(10_000))
         assert (attempt.day_start_equity_micros, attempt.peak_equity_micros) == (usdc(10_000), usdc(10_000))

@@ -18,7 +18,6 @@ from libs.common.db.tables.ledger import LedgerEntry, Portfolio, PortfolioSnapsh
 from libs.common.db.tables.markets import Market, MarketPriceSnapshot, OutcomeAsset
 from libs.common.db.tables.users import FollowedUser
 from libs.common.domain.book import Book
-from libs.common.domain.identity import identify
 from libs.common.domain.kinds import Scope
 from services.simulator.books import BookDesk
 from services.simulator.core.facts import Group
@@ -235,8 +234,3 @@ class Replica:
         from libs.common.db.tables.system import DeadLetter
 
         await self.world.insert(DeadLetter, row)
-
-
-def attempt_identity(scope: Scope, group: UUID) -> UUID:
-    """Return the id of the attempt on a group."""
-    return identify("attempt", scope, group)

@@ -18,7 +18,8 @@ from libs.common.domain.explaining import Recorded, explain
 from libs.common.domain.explanation import Explanation
 from libs.common.domain.skips import Counterfactual
 
-PREFIX_MIN: Final = 6
+PREFIX_MIN: Final = 8
+"""Half of these say the hour."""
 CANDIDATES_MAX: Final = 20
 EXPLAINED_MAX: Final = 20
 """Attempts explained at once; a transaction of more is listed."""
@@ -102,7 +103,7 @@ class AmbiguousError(Rejected):
 async def read_explanations(connection: AsyncConnection, name: str) -> list[Explanation]:
     """Return the explanations of what `name` means: one attempt, a group in both scopes, or those of a transaction.
 
-    `name` is an id or the first 6 or more digits of one, or a transaction's hash. Raises AmbiguousError where a prefix
+    `name` is an id or the first 8 or more digits of one, or a transaction's hash. Raises AmbiguousError where a prefix
     means several, Rejected where it means nothing.
     """
     found = await _find(connection, name)

@@ -24,6 +24,8 @@ DATABASE = "shadowbook"
 START_TIMEOUT_SECONDS = 60.0  # recovery after a crash replays up to max_wal_size
 STOP_TIMEOUT_SECONDS = 30.0
 PROBE_INTERVAL_SECONDS = 0.03
+WAL_SEGMENTS = 16
+"""Segments of 16 MB that a new cluster has ready; checkpoints keep as many (`min_wal_size`)."""
 
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
@@ -37,7 +39,7 @@ SETTINGS: Mapping[str, str] = {
     "max_wal_senders": "0",
     "wal_buffers": "8MB",
     "max_wal_size": "2GB",  # the first touch of a page after a checkpoint logs the whole page: few checkpoints
-    "min_wal_size": "80MB",
+    "min_wal_size": "256MB",
     "checkpoint_timeout": "15min",
     "wal_compression": "off",  # the packaged build has pglz alone, which takes longer than the rows themselves
     "random_page_cost": "1.1",
@@ -76,10 +78,11 @@ def ensure_cluster(place: PostgresPlace, operator_password: str) -> bool:
     scratch.mkdir(mode=0o700)
     if place.account is not None:
         os.chown(scratch, place.account.uid, place.account.gid)
-    result = _initdb(place, scratch, operator_password)
-    if result.returncode != 0:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise StackError(f"initdb failed in {scratch}: {(result.stderr or result.stdout).strip()}")
+    for name, make in (("initdb", _initdb), ("postgres --single", _make_wal)):
+        result = make(place, scratch, operator_password)
+        if result.returncode != 0:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise StackError(f"{name} failed in {scratch}: {(result.stderr or result.stdout).strip()}")
     scratch.rename(place.data)
     return True
 
@@ -153,6 +156,15 @@ def running(
             process.wait()
 
 
+def _make_wal(place: PostgresPlace, target: Path, _: str) -> subprocess.CompletedProcess[str]:
+    """Write WAL segments for later use: making one in the middle of the work holds up every commit meanwhile."""
+    statements = "SELECT txid_current(), pg_switch_wal();\n" * WAL_SEGMENTS + "CHECKPOINT;\n"
+    arguments = [str(place.binaries / "postgres"), "--single", "-D", str(target)]
+    for name in ("min_wal_size", "max_wal_size"):
+        arguments += ["-c", f"{name}={SETTINGS[name]}"]
+    return _run(place, [*arguments, "postgres"], statements)
+
+
 def _initdb(place: PostgresPlace, target: Path, password: str) -> subprocess.CompletedProcess[str]:
     with tempfile.NamedTemporaryFile("w", prefix="shadowbook-", dir="/tmp") as secret:
         secret.write(password)
@@ -162,10 +174,18 @@ def _initdb(place: PostgresPlace, target: Path, password: str) -> subprocess.Com
             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8", "--no-instructions",
         ]  # fmt: skip
-        if place.account is None:
-            return subprocess.run(arguments, text=True, capture_output=True, check=False, env=_environment(), cwd="/")
-        os.fchown(secret.fileno(), place.account.uid, place.account.gid)
-        return place.account.run(arguments, env=_environment())
+        if place.account is not None:
+            os.fchown(secret.fileno(), place.account.uid, place.account.gid)
+        return _run(place, arguments)
+
+
+def _run(place: PostgresPlace, arguments: list[str], given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a short command as the account the cluster belongs to, with `given` on its standard input."""
+    if place.account is not None:
+        return place.account.run(arguments, env=_environment(), input=given)
+    return subprocess.run(
+        arguments, text=True, capture_output=True, check=False, env=_environment(), cwd="/", input=given
+    )
 
 
 def _check_version(place: PostgresPlace, major: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from libs.common.domain.identity import identify
+from libs.common.domain.identity import event_id
 from services.ingest.core.sightings import FactKey, FactSighting
 
 
@@ -37,6 +37,6 @@ def match_facts(
         for ordinal, sighting in enumerate(sightings):
             is_known = ordinal < len(recorded)
             detected = recorded[ordinal] if is_known else sighting.seen_at
-            fact = Fact(identify("activity", *key, ordinal), ordinal, detected, sighting)
+            fact = Fact(event_id(sighting.event_time, "activity", *key, ordinal), ordinal, detected, sighting)
             (old if is_known else new).append(fact)
     return new, old

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from libs.common.domain.identity import fill_id
+from libs.common.domain.identity import event_id
 from libs.common.domain.kinds import EventStatus, Source
 from services.ingest.core.fills import Fill, FillChanges, FillSight, Moved
 from services.ingest.core.sightings import FillKey, LogSighting, RowSighting
@@ -54,7 +54,7 @@ class Tally:
         key = seen.key
         ordinal, incarnation = (before.ordinal, before.incarnation + 1) if before else (len(self.heads(key)), 0)
         fill = Fill(
-            id=fill_id(*key, ordinal, incarnation),
+            id=event_id(seen.event_time, "fill", *key, ordinal, incarnation),
             key=key,
             ordinal=ordinal,
             incarnation=incarnation,

@@ -127,22 +127,25 @@ MARK_POSTED: Final = text("UPDATE copy_attempt SET posted_at = clock_timestamp()
 
 _VALUE: Final = figures.position_value("o.share_micros", "o.cost_micros", "m.price_micros")
 UPSERT_SNAPSHOTS: Final = text(f"""
+WITH held AS MATERIALIZED (
+  SELECT portfolio_id, asset_id, share_micros, cost_micros FROM position
+  WHERE portfolio_id = ANY(:ids) AND share_micros <> 0
+), marks AS MATERIALIZED (
+  SELECT a.asset_id, m.price_micros FROM (SELECT DISTINCT asset_id FROM held) a
+  CROSS JOIN LATERAL (
+    SELECT price_micros FROM market_price_snapshot s WHERE s.asset_id = a.asset_id ORDER BY s.at DESC LIMIT 1
+  ) m
+), worth AS (
+  SELECT o.portfolio_id, sum({_VALUE})::bigint AS exposure, sum(o.cost_micros)::bigint AS cost
+  FROM held o LEFT JOIN marks m ON m.asset_id = o.asset_id GROUP BY o.portfolio_id
+)
 INSERT INTO portfolio_snapshot (
   portfolio_id, at, equity_micros, cash_micros, exposure_micros, unrealized_pnl_micros, realized_pnl_micros,
   deposits_micros, withdrawals_micros, fees_micros)
-SELECT p.id, date_trunc('minute', coalesce(CAST(:now AS timestamptz), clock_timestamp())), p.cash_micros + h.exposure,
-       p.cash_micros, h.exposure, h.exposure - h.cost, p.realized_pnl_micros, p.deposits_micros,
-       p.withdrawals_micros, p.fees_micros
-FROM portfolio p
-CROSS JOIN LATERAL (
-  SELECT coalesce(sum({_VALUE}), 0)::bigint AS exposure,
-         coalesce(sum(o.cost_micros), 0)::bigint AS cost
-  FROM position o
-  LEFT JOIN LATERAL (
-    SELECT price_micros FROM market_price_snapshot WHERE asset_id = o.asset_id ORDER BY at DESC LIMIT 1
-  ) m ON true
-  WHERE o.portfolio_id = p.id AND o.share_micros <> 0
-) h
+SELECT p.id, date_trunc('minute', coalesce(CAST(:now AS timestamptz), clock_timestamp())),
+       p.cash_micros + coalesce(h.exposure, 0), p.cash_micros, coalesce(h.exposure, 0),
+       coalesce(h.exposure - h.cost, 0), p.realized_pnl_micros, p.deposits_micros, p.withdrawals_micros, p.fees_micros
+FROM portfolio p LEFT JOIN worth h ON h.portfolio_id = p.id
 WHERE p.id = ANY(:ids)
 ORDER BY p.id
 ON CONFLICT (portfolio_id, at) DO UPDATE SET
@@ -155,7 +158,8 @@ ON CONFLICT (portfolio_id, at) DO UPDATE SET
   withdrawals_micros = excluded.withdrawals_micros,
   fees_micros = excluded.fees_micros
 """)  # noqa: S608  parts are constants
-"""Mirrors `value` of the core: exposure, equity and unrealised PnL of `libs.common.domain.statistics`, for a set."""
+"""Mirrors `value` of the core: exposure, equity and unrealised PnL of `libs.common.domain.statistics`, for a set. Each
+asset's mark is looked up once, however many portfolios hold it."""
 
 SNAPSHOTS: Final = Series(
     "portfolio_snapshot",

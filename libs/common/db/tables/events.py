@@ -14,8 +14,8 @@ class TradeEvent(SQLModel, table=True):
     """One fill of a followed wallet: one OrderFilled log, seen on chain, by the API, or both.
 
     `usdc_notional_micros` excludes the fee, so cash = notional + fee (BUY) or notional - fee (SELL). `ordinal` tells
-    equal fills of one transaction apart; `id` is a pure function of all that does (identity.fill_id). `booked` is false
-    for fills older than the follow.
+    equal fills of one transaction apart; `id` is a pure function of all that does and of the hour (identity.event_id).
+    `booked` is false for fills older than the follow.
     """
 
     __tablename__ = "trade_event"
