@@ -133,8 +133,8 @@ async def test_an_api_that_fails_is_not_looking_until_the_poll_that_reaches_back
         await follow_all(database, told)
         async with ingest(database, redis_url, sandbox, chain=True):
             await until_report(database, is_watching)
+            began = datetime.now(UTC)  # before it: the fault ends nine seconds after the play has begun
             await sandbox.play()
-            began = datetime.now(UTC)
             open_ = await until_report(database, lambda seen: len(recent(seen, began)) == len(told.labels))
             assert all(gap.open and gap.status is GapStatus.UNHEALED for gap in recent(open_, began))
             assert not open_.is_complete
