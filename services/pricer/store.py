@@ -29,8 +29,14 @@ _RESOLUTIONS: Final = MarketResolution.__table__  # type: ignore[attr-defined]
 # Nobody holds it, nobody cares; what is held includes what was decided but not posted.
 _HELD: Final = text(
     """
-    WITH held AS (
-      SELECT asset_id FROM position WHERE share_micros <> 0
+    WITH RECURSIVE next (asset_id) AS (
+      (SELECT asset_id FROM position WHERE share_micros <> 0 ORDER BY asset_id LIMIT 1)
+      UNION ALL
+      SELECT (SELECT p.asset_id FROM position p WHERE p.share_micros <> 0 AND p.asset_id > next.asset_id
+              ORDER BY p.asset_id LIMIT 1)
+      FROM next WHERE next.asset_id IS NOT NULL
+    ), held AS (
+      SELECT asset_id FROM next WHERE asset_id IS NOT NULL
       UNION SELECT asset_id FROM copy_attempt WHERE posted_at IS NULL AND decision = 'EXECUTE' AND asset_id IS NOT NULL
     )
     SELECT held.asset_id, o.condition_id, m.close_time, coalesce(m.closed, false) AS closed,

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from libs.common.domain.kinds import EntryType, Scope
-from services.ledger.core.entries import Entry, Owner, entry_id
+from libs.common.domain.kinds import Scope
+from services.ledger.core.entries import Entry, Owner
 from services.ledger.core.settle import Payout, settle
 from services.ledger.store.session import Session
 
@@ -29,7 +29,9 @@ WHERE r.condition_id = ANY(:conditions)
 ORDER BY p.portfolio_id, r.condition_id, o.outcome_index
 """)
 
-_SETTLED: Final = text("SELECT id FROM ledger_entry WHERE id = ANY(:ids)")
+_SETTLED: Final = text("""
+SELECT portfolio_id, asset_id FROM ledger_entry WHERE ref_id = ANY(:conditions) AND entry_type = 'SETTLEMENT'
+""")
 
 _LAST: Final = text("""
 SELECT DISTINCT ON (e.portfolio_id, e.asset_id) e.portfolio_id, e.asset_id, e.id
@@ -65,14 +67,9 @@ async def settlements(session: Session, conditions: Sequence[str]) -> list[Entry
     if not rows:
         return []
     owners = {row.portfolio_id: Owner(Scope(row.scope), row.user_id) for row in rows}
-    first = {
-        (row.portfolio_id, row.asset_id): entry_id(
-            owners[row.portfolio_id], row.condition_id, EntryType.SETTLEMENT, row.asset_id
-        )
-        for row in rows
-    }
-    settled = set((await session.connection.execute(_SETTLED, {"ids": list(first.values())})).scalars())
-    again = [place for place, entry in first.items() if entry in settled]
+    before = await session.connection.execute(_SETTLED, {"conditions": list(conditions)})
+    settled = {(row.portfolio_id, row.asset_id) for row in before}
+    again = [place for row in rows if (place := (row.portfolio_id, row.asset_id)) in settled]
     reopened: dict[tuple[UUID, str], UUID] = {}
     if again:
         parameters = {"portfolios": [portfolio for portfolio, _ in again], "assets": [asset for _, asset in again]}

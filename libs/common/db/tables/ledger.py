@@ -100,7 +100,7 @@ class Position(SQLModel, table=True):
 
     __tablename__ = "position"
     __table_args__ = (
-        Index("position_asset", "asset_id"),
+        Index("position_held", "asset_id", postgresql_where=text("share_micros <> 0")),
         Index("position_condition", "condition_id"),
         Index("position_open", "portfolio_id", postgresql_where=text("share_micros <> 0")),
         Index("position_closed", "portfolio_id", "updated_at", postgresql_where=text("share_micros = 0")),

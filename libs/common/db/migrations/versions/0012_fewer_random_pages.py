@@ -28,10 +28,14 @@ def upgrade() -> None:
     op.drop_constraint("copy_attempt_scope_group_id_key", "copy_attempt", type_="unique")
     op.drop_index(op.f("ix_copy_attempt_group_id"), table_name="copy_attempt")
     _unposted("portfolio_id", "seq")
+    op.drop_index("position_asset", table_name="position")
+    op.create_index("position_held", "position", ["asset_id"], postgresql_where=sa.text("share_micros <> 0"))
 
 
 def downgrade() -> None:
     """Take back."""
+    op.drop_index("position_held", table_name="position")
+    op.create_index("position_asset", "position", ["asset_id"], unique=False)
     _unposted("portfolio_id")
     op.create_index(op.f("ix_copy_attempt_group_id"), "copy_attempt", ["group_id"], unique=False)
     op.create_unique_constraint("copy_attempt_scope_group_id_key", "copy_attempt", ["scope", "group_id"])
