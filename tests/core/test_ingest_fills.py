@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from uuid import UUID
 
 import pytest
@@ -14,6 +15,7 @@ from libs.common.domain.money import within_tolerance
 from services.ingest.core.fills import Fill, FillChanges
 from services.ingest.core.matching import Transaction
 from services.ingest.core.sightings import FillKey, LogSighting, RowSighting, cash_of
+from services.ingest.core.tally import CONTRADICTIONS_MAX
 
 USER = UUID(int=1)
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -268,6 +270,51 @@ def test_a_row_flagged_for_want_of_its_fill_is_explained_by_a_log() -> None:
     assert [bool(change.mismatched) for change in changes] == [False, True, False]
     assert not any(fill.mismatch for fill in fills)
     assert Counter(fill.cash_micros for fill in fills) == Counter([5_000_000, 6_000_000])
+
+
+def test_a_row_flagged_on_a_fill_whose_log_explains_it_is_withdrawn() -> None:
+    # The API is ten micros off to either side of the logs, and shows one of two fills, then the other, then both.
+    up, down = row(5_000_010), row(4_999_990)
+    fills, changes = fold([up], [down], log(3), [down, up])
+    assert [len(change.mismatched) for change in changes] == [0, 1, 0, 0]
+    assert [(fill.cash_micros, fill.mismatch) for fill in fills] == [(5_000_000, None), (5_000_010, None)]
+    assert not any(fill.mismatch for fill in fold([up], [down], log(3))[0])
+
+
+def test_a_row_is_explained_when_its_fill_was_taken_by_another_that_has_a_new_one_now() -> None:
+    up, down = row(5_000_010), row(4_999_990)
+    logs = (log(3), log(4, 7_000_000))
+    assert [fill.mismatch is not None for fill in fold(*logs, [up, down])[0]] == [False, True]
+    fills, changes = fold(*logs, [up, down], [down, up, row(7_000_000)])
+    assert [fill.cash_micros for fill in fills] == [5_000_000, 7_000_000, 5_000_010]
+    assert not any(fill.mismatch for fill in fills)
+    assert [(moved.source, moved.cash_micros) for moved in changes[3].moved] == [(Source.DATA_API, 4_999_990)]
+
+
+def test_a_genuine_contradiction_stays_flagged_with_both_values_whoever_speaks_when() -> None:
+    steps: list[LogSighting | list[RowSighting]] = [log(3), log(4, 7_000_000), [row()], [row(6_000_000)]]
+    for order in permutations(steps):
+        (flagged,) = [fill for fill in fold(*order)[0] if fill.mismatch]
+        told = [each["reported_cash_micros"] for each in flagged.contradictions()]
+        assert 6_000_000 in (flagged.cash_micros, *told)
+        assert {5_000_000, 7_000_000} & {flagged.cash_micros, *told}
+
+
+def test_a_listing_that_shows_a_row_twice_is_not_explained_by_one_that_shows_it_once() -> None:
+    twice, once = [row(6_000_000), row(6_000_000)], [row(6_000_000), row()]
+    for order in ([twice, once], [once, twice]):
+        assert [fill.mismatch is not None for fill in fold(log(3), log(4, 6_000_000), *order)[0]] == [True, False]
+
+
+def test_what_contradicts_a_fill_beside_the_first_is_kept_with_it() -> None:
+    (fill,), changes = fold([row()], [row(6_000_000)], log(3, 7_000_000), [row(6_000_000)])
+    assert fill.mismatch is not None
+    assert (fill.mismatch["reported_by"], fill.mismatch["reported_cash_micros"]) == ("CHAIN", 7_000_000)
+    assert [each["reported_cash_micros"] for each in fill.mismatch["also"]] == [6_000_000]
+    assert [len(change.mismatched) for change in changes] == [0, 1, 1, 0]
+    told: list[list[RowSighting]] = [[row(6_000_000 + 100 * number)] for number in range(2 * CONTRADICTIONS_MAX)]
+    ((full,), _) = fold(log(3), *told)
+    assert len(full.contradictions()) == CONTRADICTIONS_MAX
 
 
 def test_what_nothing_explains_stays_flagged() -> None:

@@ -12,7 +12,16 @@ from libs.common.domain.money import within_tolerance
 from services.ingest.core.fills import Fill, FillSight
 from services.ingest.core.matching import match_fills
 from services.ingest.core.sightings import FillKey
-from tests.support.fill_worlds import KEYS, TX, Step, World, expected_count, told_once_mined, told_with_reorgs
+from tests.support.fill_worlds import (
+    KEYS,
+    TX,
+    Step,
+    World,
+    expected_count,
+    told_once_mined,
+    told_with_contradictions,
+    told_with_reorgs,
+)
 
 Cash = Counter[tuple[FillKey, int]]
 
@@ -43,8 +52,7 @@ class Shelf:
         for moved in changes.moved:
             kept = self.sights.get((moved.event_id, moved.source))
             if kept and kept.cash_micros == moved.cash_micros:
-                assert (moved.to, moved.source) not in self.sights
-                self.sights[moved.to, moved.source] = replace(kept, event_id=moved.to)
+                self.sights.setdefault((moved.to, moved.source), replace(kept, event_id=moved.to))
                 del self.sights[moved.event_id, moved.source]
         for sight in changes.sights:
             self.sights.setdefault((sight.event_id, sight.source), sight)
@@ -105,6 +113,8 @@ def test_any_telling_of_a_transaction_gives_its_fills_once(telling: tuple[World,
     assert shelf.fills == {fill.id: fill for fill in shelf.standing()}
     assert not any(fill.mismatch for fill in shelf.fills.values())
     assert len(shelf.fills) == len(world.fills)
+    if any(len(step.rows) == len(world.fills) for step in steps):
+        assert {(fill, Source.DATA_API) for fill in shelf.fills} <= shelf.sights.keys()
     if chain_told_all:
         assert cash_of(shelf.standing()) == world.standing()
         assert {fill.log_index for fill in shelf.standing()} == {
@@ -116,6 +126,43 @@ def test_any_telling_of_a_transaction_gives_its_fills_once(telling: tuple[World,
             log = by_index[fill.log_index]
             assert (fill.key, fill.notional_micros, fill.fee_micros) == (log.key, log.notional_micros, log.fee_micros)
             assert shelf.sights[fill.id, Source.CHAIN].cash_micros == log.cash_micros
+
+
+def too_many(reports: Sequence[int], cash: Sequence[int], shares: int) -> int:
+    """Return how many reports at least are left when they are given to fills of this cash, by trying all ways."""
+    if not reports:
+        return 0
+    ways = [1 + too_many(reports[1:], cash, shares)]
+    for place, each in enumerate(cash):
+        if within_tolerance(reports[0], each, shares):
+            ways.append(too_many(reports[1:], [*cash[:place], *cash[place + 1 :]], shares))
+    return min(ways)
+
+
+@settings(max_examples=200, deadline=None)
+@given(told_with_contradictions())
+def test_what_contradicts_the_chain_is_flagged_and_nothing_else_in_any_order(telling: tuple[World, list[Step]]) -> None:
+    world, steps = telling
+    note(f"{steps!r}")
+    shelf = Shelf()
+    for step in steps:
+        shelf.record(step)
+        shelf.check_always()
+    assert len(shelf.fills) == len(world.fills)
+    for key in KEYS:
+        true = [fill.cash_micros for fill in world.fills if fill.key == key]
+        listings = [[row.cash_micros for row in step.rows if row.key == key] for step in steps]
+        wrong = [too_many(listing, true, key.share_micros) for listing in listings]
+        fills = [fill for fill in shelf.fills.values() if fill.key == key]
+        flagged = [fill for fill in fills if fill.mismatch]
+        assert bool(flagged) == any(wrong)
+        assert len(flagged) <= sum(wrong)
+        assert len(flagged) == max(wrong) or sum(each > 0 for each in wrong) > 1
+        # Both values are kept, whoever told first: the log's and each one that a listing told.
+        kept = [fill.cash_micros for fill in fills]
+        kept += [told["reported_cash_micros"] for fill in fills for told in fill.contradictions()]
+        for cash in {*true, *(each for listing in listings for each in listing)}:
+            assert any(within_tolerance(cash, each, key.share_micros) for each in kept)
 
 
 @settings(max_examples=300, deadline=None)

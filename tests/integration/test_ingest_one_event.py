@@ -16,7 +16,7 @@ from services.ingest.commands import follow
 from services.ingest.store import IngestStore
 from tests.core.test_ingest_one_event import Shelf, cash_of
 from tests.support.databases import Database
-from tests.support.fill_worlds import WALLET, Step, owned, told_once_mined, told_with_reorgs
+from tests.support.fill_worlds import WALLET, Step, owned, told_once_mined, told_with_contradictions, told_with_reorgs
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +71,7 @@ def drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
 async def test_the_store_keeps_what_the_core_says(database: Database) -> None:
     await follow(database.url(), WALLET, "w")
     tellings = [(world, steps) for world, steps, _ in drawn(told_once_mined(), 60)] + drawn(told_with_reorgs(), 60)
+    tellings += drawn(told_with_contradictions(), 40)
     for number, (_, steps) in enumerate(tellings):
         tx_hash, shelf = f"0x{number:064x}", Shelf()
         for step in steps:

@@ -169,6 +169,20 @@ def told_once_mined(draw: st.DrawFn) -> tuple[World, list[Step], bool]:
 
 
 @st.composite
+def told_with_contradictions(draw: st.DrawFn) -> tuple[World, list[Step]]:
+    """A transaction in one block of which the chain tells all, and listings some of whose rows are plainly wrong."""
+    world = World(tuple(draw(st.lists(fills, min_size=1, max_size=5))), (Mined("0x" + "01" * 32, 100, NOON, 3),))
+    places = range(len(world.fills))
+    steps = [Step(logs=(world.log(place, 0),)) for place in places]
+    for listing in draw(st.lists(st.lists(st.sampled_from(places), unique=True), min_size=1, max_size=4)):
+        rows = [world.row(place, 0, NOON + timedelta(seconds=5)) for place in listing]
+        wrong = [draw(st.sampled_from((0, 0, 0, 300_050, 1_000_070))) for _ in rows]
+        told = zip(rows, wrong, strict=True)
+        steps.append(Step(rows=tuple(replace(row, notional_micros=row.notional_micros + off) for row, off in told)))
+    return world, _batched(draw, draw(st.permutations(steps)))
+
+
+@st.composite
 def told_with_reorgs(draw: st.DrawFn) -> tuple[World, list[Step]]:
     """A transaction mined up to three times and perhaps dropped, told by up to two chain sources and the API.
 

@@ -23,7 +23,7 @@ GRANT INSERT ON trade_event, activity_event, event_sighting, position_sync TO sh
 GRANT UPDATE (role, log_index, block_number, block_hash, usdc_notional_micros, fee_micros, price_micros, event_time, status, mismatch)
   ON trade_event TO shadowbook_ingest;
 GRANT UPDATE (status) ON activity_event TO shadowbook_ingest;
-GRANT UPDATE (event_id, payload) ON event_sighting TO shadowbook_ingest;
+GRANT UPDATE (payload), DELETE ON event_sighting TO shadowbook_ingest;
 GRANT INSERT ON source_contact TO shadowbook_ingest;
 GRANT UPDATE (through, known_at, patience_seconds, failed, ended_by) ON source_contact TO shadowbook_ingest;
 

@@ -2,11 +2,13 @@
 
 Per key the number of standing fills is max(valid logs, the largest number of rows in any one complete listing). A log
 names its fill exactly; a row names none, so rows are counted, and logs and rows are paired with fills by their cash.
-A sighting that agrees with no fill is flagged on one of them only as long as the count allows no further fill: what
-comes later may show that it was another's, and is paired again (ADR 0015). So the order in which the sources speak
-decides only which fill of a key is called the first.
+A sighting that agrees with no fill is flagged on one of them only as long as the count allows no further fill, and a
+row only as long as its own listing cannot be paired with the fills: what comes later may show that it was another's,
+and is paired again (ADR 0015). So the order in which the sources speak decides only which fill of a key is called the
+first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -39,7 +41,7 @@ class Fill:
     block_number: int | None = None
     block_hash: str | None = None
     mismatch: dict[str, Any] | None = None
-    """What a source reported beyond the tolerance, beside what is recorded; a log's own amounts, too."""
+    """What a source reported beyond the tolerance, beside what is recorded; further ones in its `also`."""
 
     @property
     def cash_micros(self) -> int:
@@ -66,13 +68,33 @@ class Fill:
 
     def logged(self, cash_micros: int) -> bool:
         """Tell whether the log of the fill, which may contradict it, may have reported this cash."""
-        flag = self.mismatch if self.contradicted_by(Source.CHAIN) else None
-        cash = flag["reported_cash_micros"] if flag else self.cash_micros
+        by_log = self.contradictions(Source.CHAIN)
+        cash = by_log[0]["reported_cash_micros"] if by_log else self.cash_micros
         return within_tolerance(cash_micros, cash, self.key.share_micros)
 
-    def contradicted_by(self, source: Source) -> bool:
-        """Tell whether this source's report is the flagged one."""
-        return self.mismatch is not None and self.mismatch["reported_by"] == source
+    def told(self, cash_micros: int, *sources: Source) -> bool:
+        """Tell whether one of these sources (none named: any) contradicted the fill with a report of this cash."""
+        told = [each["reported_cash_micros"] for each in self.contradictions(*sources)]
+        return any(within_tolerance(each, cash_micros, self.key.share_micros) for each in told)
+
+    def contradictions(self, *sources: Source) -> list[dict[str, Any]]:
+        """Return what these sources (none named: any) reported beyond the tolerance; of its log there is at most one.
+
+        Each holds the amounts reported; a row's also `listing_cash_micros`, the cash of all rows it was listed with.
+        """
+        if self.mismatch is None:
+            return []
+        told = [self.mismatch, *self.mismatch.get("also", ())]
+        told = [each | {"recorded_cash_micros": self.cash_micros} for each in told]
+        told[0].pop("also", None)
+        return [each for each in told if not sources or each["reported_by"] in sources]
+
+    def contradict(self, told: Sequence[dict[str, Any]]) -> None:
+        """State all that contradicts the fill, a log's report first."""
+        log_first = sorted(told, key=lambda each: each["reported_by"] != Source.CHAIN)
+        self.mismatch = log_first[0] if log_first else None
+        if len(log_first) > 1:
+            self.mismatch = log_first[0] | {"also": log_first[1:]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,18 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from libs.common.domain.kinds import Source
-from libs.common.domain.money import within_tolerance
 from services.ingest.core.fills import Fill, FillChanges
+from services.ingest.core.pairing import nearest, pair
 from services.ingest.core.sightings import FillKey, LogSighting, RowSighting
-from services.ingest.core.tally import Tally
+from services.ingest.core.tally import Flag, Tally
 
 RESURRECTION_AFTER: Final = timedelta(seconds=60)
 """A row that still shows a reversed fill this long after its time means that it was mined again."""
+
+Report = TypeVar("Report", RowSighting, Flag)
 
 
 def match_fills(
@@ -82,6 +84,7 @@ class Transaction:
             if replaced := next((fill for fill in elsewhere if fill.logged(log.cash_micros)), None):
                 tally.reverse(replaced)
             tally.sight(self._place(log), Source.CHAIN, log)
+        self._reconsider(log.key)
 
     def _take_back_unseen(self, log: LogSighting) -> None:
         """Reverse the fill of which only the API told, and whose log is taken back before it was ever seen."""
@@ -123,7 +126,7 @@ class Transaction:
         free = self._free(log.key)
         fill = nearest(free, cash)
         if fill is None:
-            contradicted = [each for each in tally.standing(log.key) if each.contradicted_by(Source.CHAIN)]
+            contradicted = [each for each in tally.standing(log.key) if each.contradictions(Source.CHAIN)]
             if holder := nearest(contradicted, cash):
                 other, sight = tally.detach(holder, log.seen_at)
                 tally.attach(holder, log)
@@ -137,71 +140,116 @@ class Transaction:
 
     def see_rows(self, rows: Sequence[RowSighting]) -> None:
         """Take in all rows that one complete listing has for one key, oldest first."""
-        tally = self._tally
-        heads = tally.heads(rows[0].key)
-        pairs, left, unpaired = _pair(rows, [fill for fill in heads if fill.stands])
-        for row, fill in pairs:
+        tally, key = self._tally, rows[0].key
+        heads = tally.heads(key)
+        standing = [fill for fill in heads if fill.stands]
+        left: list[RowSighting] = []
+        for row, fill in zip(rows, pair([row.cash_micros for row in rows], standing), strict=True):
+            if fill is None:
+                left.append(row)
+                continue
             tally.sight(fill, Source.DATA_API, row)
             tally.confirm(fill)
-        if not left:
-            return
-        gone = [fill for fill in heads if not fill.stands]
+            standing.remove(fill)
+        if left:
+            self._see_unpaired(rows, left, standing, [fill for fill in heads if not fill.stands])
+        self._reconsider(key)
+
+    def _see_unpaired(
+        self, rows: Sequence[RowSighting], left: list[RowSighting], unpaired: list[Fill], gone: list[Fill]
+    ) -> None:
+        """Take in the rows of a listing that agree with no standing fill of their own.
+
+        What the count asks for is a new fill; of the others each contradicts one of the fills that have no row.
+        """
+        tally = self._tally
         left.sort(key=lambda row: _gone(gone, row.cash_micros) is None)
         surplus = max(0, len(left) - len(unpaired))
-        for row in left[:surplus]:
-            self._see_extra_row(row, gone)
-        flagged = [fill for fill in heads if fill.stands and fill.contradicted_by(Source.DATA_API)]
+        waiting = [row for row in left[:surplus] if not self._see_extra_row(row, gone)]
+        flagged = tally.standing(rows[0].key)
+        contradicting: list[RowSighting] = []
         for row in left[surplus:]:
-            told = next((fill for fill in flagged if _near(_reported(fill), row)), None)
-            if told:
-                flagged.remove(told)  # it was flagged before, and the fill it was flagged on is paired now
-            elif _gone(gone, row.cash_micros):
-                tally.waiting += 1  # one of a fill that was taken back, not of one that stands
-            else:
-                fill = min(unpaired, key=lambda each: each.mismatch is not None)
+            told_before = any(fill.told(row.cash_micros, Source.DATA_API) for fill in flagged)
+            # One of a fill that was taken back contradicts none that stands.
+            waits = _gone(gone, row.cash_micros) and not told_before
+            (waiting if waits else contradicting).append(row)
+        tally.waiting += len(waiting)
+        listing = sorted(row.cash_micros for row in rows)
+        for row in waiting:
+            listing.remove(row.cash_micros)
+        if contradicting:
+            self._flag(contradicting, unpaired, listing)
+
+    def _flag(self, rows: Sequence[RowSighting], unpaired: list[Fill], listing: list[int]) -> None:
+        """Flag rows that have no fill: each on one that was told the same before, else on one without a row."""
+        tally, standing = self._tally, self._tally.standing(rows[0].key)
+        known = [flag.cash_micros for flag in _flags(standing) if flag.listing == listing]
+        flagged = [fill for fill in standing if fill.mismatch]
+        for row in _beyond(rows, known):
+            fill = next((fill for fill in flagged if fill.told(row.cash_micros)), None)
+            if fill is None:
+                fill = min(unpaired, key=lambda each: len(each.contradictions()))
+            if fill in flagged:
+                flagged.remove(fill)
+            if fill in unpaired:
                 unpaired.remove(fill)
-                tally.flag(fill, Source.DATA_API, row)
                 tally.sight(fill, Source.DATA_API, row)
                 tally.confirm(fill)
+            tally.flag(fill, Source.DATA_API, row, listing)
 
-    def _see_extra_row(self, row: RowSighting, gone: list[Fill]) -> None:
-        """Take in a row for which no fill stands; one of a transaction just taken back waits for the chain's word."""
+    def _see_extra_row(self, row: RowSighting, gone: list[Fill]) -> bool:
+        """Record a row for which no fill stands, unless it is of a transaction just taken back: the chain may speak."""
         tally = self._tally
         before = _gone(gone, row.cash_micros)
         doubtful = before is not None or not any(fill.stands for fill in tally.fills)
         left = max((fill.event_time for fill in tally.fills if not fill.stands), default=None)
         early = row.seen_at - row.event_time < RESURRECTION_AFTER
         if doubtful and left and row.event_time <= left and early:
-            tally.waiting += 1
-            return
+            return False
         if before:
             gone.remove(before)
         tally.sight(self._create(row, before), Source.DATA_API, row)
+        return True
 
     def _create(self, seen: LogSighting | RowSighting, before: Fill | None) -> Fill:
-        """Record a new fill, and give it what was flagged on another only because this one was not known."""
+        """Record a new fill, and give it the log that was flagged on another only because this one was not known."""
         tally = self._tally
         new = tally.create(seen, before)
-        flagged = [fill for fill in tally.standing(new.key) if fill.mismatch and new.agrees(_reported(fill))]
-        if giver := next((fill for fill in flagged if fill.contradicted_by(Source.DATA_API)), None):
-            reported = _reported(giver)
-            tally.hand_over(giver, new, Source.DATA_API, reported, tally.clear(giver))
-        giver = next((fill for fill in flagged if fill.contradicted_by(Source.CHAIN)), None)
+        flagged = [fill for fill in tally.standing(new.key) if fill.contradictions(Source.CHAIN)]
+        giver = next((fill for fill in flagged if fill.logged(new.cash_micros)), None)
         if giver and new.log_index is None:
             log, sight = tally.detach(giver, seen.seen_at)
             tally.attach(new, log)
             tally.hand_over(giver, new, Source.CHAIN, log.cash_micros, sight)
         return new
 
+    def _reconsider(self, key: FillKey) -> None:
+        """Withdraw the contradictions of a key's listings that can be paired with its fills by now.
+
+        Of a listing that cannot, as many stay as it has rows too many. A row's sight goes to the last fill it agrees
+        with: that is the one not known when it was flagged.
+        What a log contradicts one fill with is not flagged on another one, too.
+        """
+        standing = self._tally.standing(key)
+        by_listing: defaultdict[tuple[int, ...], list[Flag]] = defaultdict(list)
+        for flag in _flags(standing):
+            by_listing[tuple(flag.listing)].append(flag)
+        for listing, flags in by_listing.items():
+            unexplained = [cash for cash, fill in zip(listing, pair(listing, standing), strict=True) if fill is None]
+            for flag in _beyond(flags, unexplained):
+                agreeing = [fill for fill in standing if fill.agrees(flag.cash_micros)]
+                self._tally.withdraw(flag, flag.fill if flag.fill in agreeing else agreeing[-1])
+                flags.remove(flag)
+            for fill in standing:
+                same = [flag for flag in flags if fill.told(flag.cash_micros, Source.CHAIN)]
+                astray = [flag for flag in same if not flag.fill.told(flag.cash_micros, Source.CHAIN)]
+                if astray and all(flag.fill is not fill for flag in same):
+                    self._tally.pass_on(astray[0], fill)
+                    flags.remove(astray[0])
+
     def _free(self, key: FillKey) -> list[Fill]:
         """Return the standing fills of a key that no log told of yet."""
         return [fill for fill in self._tally.standing(key) if fill.log_index is None]
-
-
-def nearest(fills: Iterable[Fill], cash_micros: int) -> Fill | None:
-    """Return the fill that agrees best with a report of this cash, None where none does."""
-    agreeing = [fill for fill in fills if fill.agrees(cash_micros)]
-    return min(agreeing, key=lambda fill: abs(fill.cash_micros - cash_micros), default=None)
 
 
 def _incarnation(fill: Fill) -> int:
@@ -214,29 +262,17 @@ def _gone(fills: Iterable[Fill], cash_micros: int) -> Fill | None:
     return nearest(gone, cash_micros) or next((fill for fill in gone if fill.logged(cash_micros)), None)
 
 
-def _reported(fill: Fill) -> int:
-    """Return the cash that contradicts a flagged fill."""
-    assert fill.mismatch is not None  # noqa: S101  a bug, not input
-    return int(fill.mismatch["reported_cash_micros"])
+def _flags(fills: Iterable[Fill]) -> list[Flag]:
+    flagged = [fill for fill in fills if fill.mismatch]
+    return [Flag(fill, told) for fill in flagged for told in fill.contradictions(Source.DATA_API)]
 
 
-def _near(cash_micros: int, row: RowSighting) -> bool:
-    return within_tolerance(cash_micros, row.cash_micros, row.key.share_micros)
-
-
-def _pair(
-    rows: Sequence[RowSighting], fills: Sequence[Fill]
-) -> tuple[list[tuple[RowSighting, Fill]], list[RowSighting], list[Fill]]:
-    """Pair rows with fills of agreeing cash, equal ones first; return the pairs, and what is left of both."""
-    free, left = list(fills), list(rows)
-    pairs: list[tuple[RowSighting, Fill]] = []
-    for exact in (True, False):
-        remaining, left = left, []
-        for row in remaining:
-            fill = nearest(free, row.cash_micros)
-            if fill is None or (exact and fill.cash_micros != row.cash_micros):
-                left.append(row)
-            else:
-                free.remove(fill)
-                pairs.append((row, fill))
-    return pairs, left, free
+def _beyond(reports: Sequence[Report], known: Sequence[int]) -> list[Report]:
+    """Return the reports beyond as many as are known; of those that are known equal ones are first."""
+    rest, others = list(known), []
+    for report in reports:
+        if report.cash_micros in rest:
+            rest.remove(report.cash_micros)
+        else:
+            others.append(report)
+    return others[len(rest) :]

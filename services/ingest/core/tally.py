@@ -1,14 +1,35 @@
 """What is recorded of one transaction's fills, and the list of what changes of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from libs.common.domain.identity import event_id
 from libs.common.domain.kinds import EventStatus, Source
 from services.ingest.core.fills import Fill, FillChanges, FillSight, Moved
 from services.ingest.core.sightings import FillKey, LogSighting, RowSighting
+
+CONTRADICTIONS_MAX: Final = 16
+"""On one fill; what an API that never says the same twice tells beyond that is not kept."""
+
+
+class Flag(NamedTuple):
+    """A row's contradiction of a fill."""
+
+    fill: Fill
+    told: dict[str, Any]
+
+    @property
+    def cash_micros(self) -> int:
+        """Cash that the row reported."""
+        return int(self.told["reported_cash_micros"])
+
+    @property
+    def listing(self) -> list[int]:
+        """Cash of all rows it was listed with, in order."""
+        return self.told.get("listing_cash_micros") or [self.cash_micros]
 
 
 class Tally:
@@ -82,6 +103,7 @@ class Tally:
             if (fill.notional_micros, fill.fee_micros) != (log.notional_micros, log.fee_micros):
                 fill.notional_micros, fill.fee_micros = log.notional_micros, log.fee_micros
                 self._restate(fill)
+                fill.contradict(fill.contradictions())
             fill.price_micros = log.price_micros
         self._locate(fill, log)
         self._touch(fill)
@@ -92,8 +114,7 @@ class Tally:
 
         `seen_at` is when it was seen that the two are not one.
         """
-        flag = fill.mismatch
-        assert flag is not None and fill.contradicted_by(Source.CHAIN)  # noqa: S101, PT018  a bug, not input
+        (flag,) = fill.contradictions(Source.CHAIN)
         assert fill.role is not None and fill.log_index is not None  # noqa: S101, PT018
         assert fill.block_number is not None and fill.block_hash is not None  # noqa: S101, PT018
         log = LogSighting(
@@ -114,7 +135,7 @@ class Tally:
         )
         fill.role = fill.block_number = fill.block_hash = None
         self._release_index(fill)
-        self._unflag(fill)
+        self._state(fill, fill.contradictions(Source.DATA_API))
         return log, self._sights.pop((fill.id, Source.CHAIN), None)
 
     def reverse(self, fill: Fill) -> None:
@@ -123,11 +144,11 @@ class Tally:
         self._changes.reversed.append(fill)
         self._touch(fill)
 
-    def flag(self, fill: Fill, source: Source, seen: LogSighting | RowSighting) -> None:
-        """Keep what was told first, and both values beside it; a log's contradiction outdoes a row's."""
-        if fill.mismatch is not None and source is Source.DATA_API:
-            return
-        fill.mismatch = {
+    def flag(
+        self, fill: Fill, source: Source, seen: LogSighting | RowSighting, listing: Sequence[int] | None = None
+    ) -> None:
+        """Keep what was told first, and what contradicts it beside; with a row the cash of its listing, in order."""
+        told: dict[str, Any] = {
             "recorded_cash_micros": fill.cash_micros,
             "reported_cash_micros": seen.cash_micros,
             "reported_notional_micros": seen.notional_micros,
@@ -135,30 +156,44 @@ class Tally:
             "reported_price_micros": seen.price_micros,
             "reported_by": source.value,
         }
-        self._flagged[fill.id] = fill
-        self._touch(fill)
+        before = fill.contradictions()
+        if source is Source.DATA_API:
+            told["listing_cash_micros"] = listing
+            if len(before) >= CONTRADICTIONS_MAX:
+                return
+        if not fill.told(seen.cash_micros, source):
+            self._flagged[fill.id] = fill
+        self._state(fill, [*before, told])
 
-    def clear(self, fill: Fill) -> FillSight | None:
-        """Withdraw a row's contradiction; return its sight if that is not kept yet."""
-        assert fill.mismatch is not None  # noqa: S101  a bug, not input
-        place = (fill.id, Source.DATA_API)
-        sight = self._sights.get(place)
-        if sight and sight.cash_micros != fill.mismatch["reported_cash_micros"]:
+    def withdraw(self, flag: Flag, taker: Fill) -> None:
+        """Withdraw a row's contradiction: the row is one of `taker`."""
+        rest = flag.fill.contradictions()
+        rest.remove(flag.told)
+        self._state(flag.fill, rest)
+        sight = self._sights.get((flag.fill.id, Source.DATA_API))
+        if sight and sight.cash_micros == flag.cash_micros:
+            del self._sights[sight.event_id, sight.source]
+        else:
             sight = None
-        if sight:
-            del self._sights[place]
-        self._unflag(fill)
-        return sight
+        self.hand_over(flag.fill, taker, Source.DATA_API, flag.cash_micros, sight)
+
+    def pass_on(self, flag: Flag, taker: Fill) -> None:
+        """Let a row contradict another fill instead, one that a log contradicts in the same way."""
+        self.withdraw(flag, taker)
+        self._state(taker, [*taker.contradictions(), flag.told])
 
     def sight(self, fill: Fill, source: Source, seen: LogSighting | RowSighting) -> None:
         """Keep a source's first sight of a fill."""
         self._sights.setdefault((fill.id, source), FillSight.of(fill, source, seen))
 
     def hand_over(self, giver: Fill, taker: Fill, source: Source, cash_micros: int, sight: FillSight | None) -> None:
-        """Give a sight that reported this cash to another fill: one not kept yet, or else the one kept."""
+        """Give a sight that reported this cash to another fill: one not kept yet, or else the one kept.
+
+        Where a sight of the taker is kept it was seen again, which is not kept.
+        """
         if sight:
             self._sights.setdefault((taker.id, source), replace(sight, event_id=taker.id))
-        if giver.id not in self._new:
+        if giver is not taker and giver.id not in self._new:
             self._changes.moved.append(Moved(giver.id, taker.id, source, cash_micros))
 
     def confirm(self, fill: Fill) -> None:
@@ -185,9 +220,10 @@ class Tally:
         self._restate(fill)
         self._touch(fill)
 
-    def _unflag(self, fill: Fill) -> None:
-        fill.mismatch = None
-        self._flagged.pop(fill.id, None)
+    def _state(self, fill: Fill, told: Sequence[dict[str, Any]]) -> None:
+        fill.contradict(told)
+        if not told:
+            self._flagged.pop(fill.id, None)
         self._touch(fill)
 
     def _restate(self, fill: Fill) -> None:

@@ -193,7 +193,12 @@ DROP_PAYLOADS: Final = text(
 
 MOVE_SIGHT: Final = text(
     """
-    UPDATE event_sighting SET event_id = :to
-    WHERE event_id = :event_id AND source = :source AND usdc_micros = :cash_micros
+    WITH moved AS (
+      DELETE FROM event_sighting WHERE event_id = :event_id AND source = :source AND usdc_micros = :cash_micros
+      RETURNING source, seen_at, share_micros, usdc_micros, payload)
+    INSERT INTO event_sighting (event_id, source, seen_at, share_micros, usdc_micros, payload)
+    SELECT CAST(:to AS uuid), source, seen_at, share_micros, usdc_micros, payload FROM moved
+    ON CONFLICT DO NOTHING
     """
 )
+"""A sight of a fill whose own is kept already is one seen again, which is not kept."""
