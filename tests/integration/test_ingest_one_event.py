@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +17,20 @@ from services.ingest.commands import follow
 from services.ingest.store import IngestStore
 from tests.core.test_ingest_one_event import Shelf, cash_of
 from tests.support.databases import Database
-from tests.support.fill_worlds import WALLET, Step, owned, told_once_mined, told_with_contradictions, told_with_reorgs
+from tests.support.fill_worlds import (
+    KEYS,
+    NOON,
+    TX,
+    WALLET,
+    Mined,
+    Step,
+    TrueFill,
+    World,
+    owned,
+    told_once_mined,
+    told_with_contradictions,
+    told_with_reorgs,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -133,3 +147,24 @@ async def test_replicas_that_record_at_once_end_with_the_same_fills(database: Da
     await asyncio.gather(play(0), play(1))
     for number, (world, _) in enumerate(tellings):
         assert cash_in(await fills_of(database, f"0x{number:064x}")) == cash_expected(world.standing())
+
+
+async def test_a_row_of_a_fill_that_was_shown_before_leaves_the_fill_it_was_flagged_on(database: Database) -> None:
+    await follow(database.url(), WALLET, "w")
+    amounts = ((5_000_000, 0, 10), (5_000_000, 0, -10), (7_000_000, 0, 0))
+    world = World(tuple(TrueFill(KEYS[0], *amount) for amount in amounts), (Mined("0x" + "01" * 32, 100, NOON, 3),))
+    up, down, dear = (world.row(place, 0, NOON + timedelta(seconds=5)) for place in range(3))
+    store = IngestStore(database.engine("ingest"))
+    # One of the two is shown; then both, and as one fill is known one is flagged on the dear one; then all.
+    for step in (Step((world.log(0, 0), world.log(2, 0))), Step(rows=(up,)), Step(rows=(up, down))):
+        mine = owned(step, OWNER)
+        await store.record(mine.logs, mine.rows)
+    assert [bool(fill.mismatch) for fill in await fills_of(database, TX)] == [False, True]
+    assert await sights_of(database, TX) == Counter(
+        {("CHAIN", 5_000_000): 1, ("CHAIN", 7_000_000): 1, ("DATA_API", 5_000_010): 1, ("DATA_API", 4_999_990): 1}
+    )
+    await store.record([], owned(Step(rows=(down, up, dear)), OWNER).rows)
+    assert [bool(fill.mismatch) for fill in await fills_of(database, TX)] == [False, False, False]
+    assert await sights_of(database, TX) == Counter(
+        {("CHAIN", 5_000_000): 1, ("CHAIN", 7_000_000): 1, ("DATA_API", 5_000_010): 2, ("DATA_API", 7_000_000): 1}
+    )
