@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from libs.common.bus import Bus, RetryPolicy
+from libs.common.bus.consume import Consumer
 from libs.common.bus.streams import CONTROL_CHANGED
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.messages import ControlChanged
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.integration
 
 STREAM, GROUP = CONTROL_CHANGED, "simulator-user"
 GOOD = [control(f"good-{number}") for number in range(5)]
+REST_SECONDS = 77.0
 
 
 async def test_messages_published_before_the_first_start_are_delivered_as_one_batch_in_order(redis_url: str) -> None:
@@ -45,16 +47,30 @@ async def test_each_group_gets_every_message(redis_url: str) -> None:
     assert user.done == world.done == GOOD
 
 
-async def test_what_comes_while_a_consumer_rests_shares_a_batch_and_a_stop_is_not_held_up(redis_url: str) -> None:
+async def test_what_comes_while_a_consumer_rests_shares_a_batch_and_a_stop_is_not_held_up(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest, resting, rested = Consumer._rest, asyncio.Event(), asyncio.Event()
+
+    async def rest_as_told(event: asyncio.Event, seconds: float | None) -> None:
+        if seconds == REST_SECONDS:
+            resting.set()
+            await rested.wait()
+        else:
+            await rest(event, seconds)
+
+    monkeypatch.setattr(Consumer, "_rest", staticmethod(rest_as_told))
     spy: Spy[ControlChanged] = Spy()
-    async with asyncio.timeout(20), running_bus(redis_url, (STREAM, GROUP, spy), rest_seconds=0.5) as bus:
+    async with asyncio.timeout(60), running_bus(redis_url, (STREAM, GROUP, spy), rest_seconds=REST_SECONDS) as bus:
         await bus.publish(STREAM, GOOD[:1])
-        await until(lambda: spy.done == GOOD[:1])
+        await resting.wait()
         for message in GOOD[1:]:
             await bus.publish(STREAM, [message])
+        assert spy.done == GOOD[:1]
+        rested.set()
         await until(lambda: spy.done == GOOD)
     assert spy.batches == [GOOD[:1], GOOD[1:]]
-    async with asyncio.timeout(20), running_bus(redis_url, (STREAM, GROUP, spy), rest_seconds=600) as bus:
+    async with asyncio.timeout(60), running_bus(redis_url, (STREAM, GROUP, spy), rest_seconds=600) as bus:
         await bus.publish(STREAM, GOOD[:1])
         await until(lambda: len(spy.batches) == 3)
 

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from services.ingest.commands import follow, unfollow
-from tests.integration.test_ingest_plays_a_tape import ingest, rows, until
+from tests.integration.test_ingest_plays_a_tape import ingest, rows, subscribed, until
 from tests.support.databases import Database
-from tests.support.sandbox import RunningSandbox, head, row, running_sandbox, write_tape
+from tests.support.sandbox import head, row, running_sandbox, write_tape
 
 pytestmark = pytest.mark.integration
 
@@ -51,16 +51,6 @@ async def recorded(database: Database) -> Counter[tuple[int, str]]:
     return Counter((int(each.tx_hash, 16), each.wallet) for each in found)
 
 
-async def subscribed(sandbox: RunningSandbox, count: int) -> dict[str, int]:
-    """Wait until so many subscriptions were made and return what the node was asked."""
-
-    async def enough() -> bool:
-        return int((await sandbox.status())["requests"].get("rpc.eth_subscribe", 0)) >= count
-
-    await until(enough)
-    return dict((await sandbox.status())["requests"])
-
-
 @pytest.mark.timeout(120)
 async def test_following_and_unfollowing_among_a_thousand_loses_and_doubles_nothing(
     database: Database, redis_url: str, tmp_path: Path
@@ -75,15 +65,14 @@ async def test_following_and_unfollowing_among_a_thousand_loses_and_doubles_noth
             began = time.monotonic()
             asked = await subscribed(sandbox, 5)
             assert asked["rpc.eth_subscribe"] == 5
-            await sandbox.play()
-            started_ms = time.time() * 1000
+            started = datetime.fromisoformat((await sandbox.play())["started_at"])
             followed_ms = time.time() * 1000
             await follow(database.url(), newcomer, "new")
             await subscribed(sandbox, 6)
             await unfollow(database.url(), leaver)
             numbered = list(enumerate(fills, 1))
             staying = {(number, wallet) for number, (_, wallet) in numbered if wallet not in {newcomer, leaver}}
-            since_ms = followed_ms - started_ms
+            since_ms = followed_ms - started.timestamp() * 1000
             new = {(number, wallet) for number, (at, wallet) in numbered if wallet == newcomer and at >= since_ms}
 
             async def complete() -> bool:

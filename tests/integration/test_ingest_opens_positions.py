@@ -19,11 +19,13 @@ from services.ingest.settings import Settings as IngestSettings
 from services.ledger import app as ledger
 from services.ledger.commands import verify
 from services.ledger.settings import Settings as LedgerSettings
+from services.sandbox.timeline import wall_clock_ms
 from tests.support.databases import Database
 from tests.support.sandbox import (
     HERON,
     OTTER,
     START_MS,
+    HandClock,
     RunningSandbox,
     ended,
     head,
@@ -189,16 +191,21 @@ HELD_MICROS = sorted((each["token_id"], round(each["current_size"] * 1e6)) for e
 async def test_openings_and_a_conversion_are_booked_once_and_settle(
     case: str, database: Database, redis_url: str, tmp_path: Path
 ) -> None:
-    late = case == "followed amid the fills"
-    async with running_sandbox(tape=write(tmp_path)) as sandbox, AsyncExitStack() as running:
+    late, clock = case == "followed amid the fills", HandClock()
+    sandbox_of = running_sandbox(tape=write(tmp_path), clock=clock if late else wall_clock_ms)
+    async with sandbox_of as sandbox, AsyncExitStack() as running:
         wait = services(database, redis_url, sandbox, ingests=1 + ("two" in case), chain="no web" not in case)
         if late:
             # Nobody looks while the first fills happen: the reading comes after them, the activity tells them.
             for wallet in (OTTER, HERON):
                 await follow(database.url(), wallet, "both")
             await sandbox.play()
+            clock.reach(4_900)
         await running.enter_async_context(wait)
-        if not late:
+        if late:
+            await until(database, OPENED, 2)
+            clock.reach(8_000)
+        else:
             for wallet in (OTTER, HERON):
                 await follow(database.url(), wallet, "both")
             await until(database, "SELECT count(*) FROM position_sync", len(HELD))

@@ -4,10 +4,10 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -96,20 +96,31 @@ async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
             await asyncio.sleep(0.1)
 
 
+async def subscribed(sandbox: RunningSandbox, count: int = 1) -> dict[str, int]:
+    """Wait until so many subscriptions were made and return what the sandbox was asked."""
+
+    async def enough() -> bool:
+        return int((await sandbox.status())["requests"].get("rpc.eth_subscribe", 0)) >= count
+
+    await until(enough)
+    return dict((await sandbox.status())["requests"])
+
+
 async def play_to_the_end(sandbox: RunningSandbox, database: Database, redis_url: str, wallets: int) -> None:
-    """Play, and poll every wallet once more after the end."""
+    """Play, and poll every wallet once more after the end: by a poll that began in a later second than that."""
     await sandbox.play()
 
     async def ended() -> bool:
         return bool((await sandbox.status())["ended"])
 
     await until(ended)
-    asked = datetime.now(UTC).isoformat()
+    ended_at = int(time.time())
+    await asyncio.sleep(ended_at + 1 - time.time())
     await request_reconcile(database.url(), redis_url, hours=1)
 
     async def polled() -> bool:
-        done = await rows(database, "SELECT value->>'completed_at' FROM system_checkpoint WHERE key LIKE 'poll:%'")
-        return sum(1 for row in done if row[0] > asked) >= wallets
+        done = await rows(database, "SELECT (value->>'through')::bigint FROM system_checkpoint WHERE key LIKE 'poll:%'")
+        return sum(1 for (through,) in done if through is not None and through > ended_at) >= wallets
 
     await until(polled)
 
@@ -129,6 +140,8 @@ async def test_every_fill_of_a_tape_is_recorded_once(
     async with running_sandbox(tape=tape, speed=SPEED) as sandbox:
         await follow_all(database, told)
         async with ingest(database, redis_url, sandbox, chain=chain):
+            if chain:
+                await subscribed(sandbox)
             await play_to_the_end(sandbox, database, redis_url, len(told.labels))
             assert await fills(database) == expected(told.fills)
             found = await other_rows(database)

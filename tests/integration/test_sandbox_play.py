@@ -1,8 +1,6 @@
 """A tape plays: rows appear after the API's lag, logs at their instant, pages hold each row once."""
 
-import asyncio
 import json
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from tests.support.sandbox import (
     HERON,
     OTTER,
     START_MS,
-    all_rows,
+    HandClock,
     book,
     ended,
     head,
@@ -66,11 +64,15 @@ async def test_logs_come_at_their_instant_and_rows_after_the_lag(tmp_path: Path)
         row(6, 1_300, type="SPLIT", token_id="", side=""),
     ]
     tape = write_tape(tmp_path, head(4_000, api_lag_ms=1_500), activity=activity, markets=markets)
-    async with running_sandbox(tape=tape) as sandbox, subscribed(sandbox, OTTER) as socket:
+    clock = HandClock()
+    async with running_sandbox(tape=tape, clock=clock) as sandbox, subscribed(sandbox, OTTER) as socket:
         await sandbox.play()
+        clock.reach(400)
         logs = await receive(socket, 1)
-        assert await sandbox.rows(OTTER) == []
+        clock.reach(1_300)
         logs += await receive(socket, 2)
+        clock.reach(1_899)
+        assert await sandbox.rows(OTTER) == []
         assert [int(log["transactionHash"], 16) for log in logs] == [1, 2, 4]
         assert [log["address"] for log in logs] == [EXCHANGE, EXCHANGE, NEG_RISK_EXCHANGE]
         assert logs[2]["logIndex"] == hex(77)
@@ -78,7 +80,11 @@ async def test_logs_come_at_their_instant_and_rows_after_the_lag(tmp_path: Path)
         assert logs[1]["topics"][3] not in {address_topic(EXCHANGE), address_topic(NEG_RISK_EXCHANGE)}
         for log in logs:
             assert block_second(int(log["blockNumber"], 16)) == int(log["blockTimestamp"], 16)
-        rows = await until(lambda: all_rows(sandbox, 5))
+        clock.reach(2_799)
+        assert len(await sandbox.rows(OTTER)) == 4
+        clock.reach(2_800)
+        rows = await sandbox.rows(OTTER)
+        assert len(rows) == 5
         stamps = {int(each["transaction_hash"], 16): each["timestamp"] for each in rows}
         assert {
             int(log["transactionHash"], 16): int(log["blockTimestamp"], 16) for log in logs
@@ -87,7 +93,8 @@ async def test_logs_come_at_their_instant_and_rows_after_the_lag(tmp_path: Path)
         trades = (await sandbox.get("/data/v2/trades", user=OTTER)).json()["data"]
         assert len(trades) == 3
         assert len((await sandbox.get("/data/v2/trades", user=OTTER, taker_only="false")).json()["data"]) == 4
-        await until(lambda: ended(sandbox))
+        clock.reach(4_000)
+        assert await ended(sandbox)
 
 
 async def test_pages_hold_each_row_once_in_either_order(tmp_path: Path) -> None:
@@ -120,11 +127,16 @@ async def test_pages_hold_each_row_once_in_either_order(tmp_path: Path) -> None:
 
 async def test_the_cdn_keeps_a_url_and_a_new_parameter_passes_it(tmp_path: Path) -> None:
     tape = write_tape(tmp_path, head(2_000, api_lag_ms=0), activity=[row(1, 300)])
-    async with running_sandbox(tape=tape) as sandbox, httpx.AsyncClient(base_url=sandbox.data_api_url) as data:
+    clock = HandClock()
+    async with (
+        running_sandbox(tape=tape, clock=clock) as sandbox,
+        httpx.AsyncClient(base_url=sandbox.data_api_url) as data,
+    ):
         await sandbox.play()
         asked = {"user": OTTER}
         assert (await data.get("/v2/activity", params=asked)).headers["x-cache"] == "Miss from cloudfront"
-        await until(lambda: all_rows(sandbox, 1))
+        clock.reach(300)
+        assert len(await sandbox.rows(OTTER)) == 1
         kept = await data.get("/v2/activity", params=asked)
         assert kept.headers["x-cache"] == "Hit from cloudfront"
         assert kept.json()["data"] == []
@@ -142,19 +154,20 @@ async def test_books_markets_and_resolutions_come_into_force_in_time(tmp_path: P
         markets=[market("0xc0", "1001", "1002"), market("0xc0", "1001", "1002", **closed)],
         resolutions=[resolution | {"resolved_at": "2026-08-29T12:00:00Z"}],
     )
-    seen: list[str] = []
-    async with running_sandbox(tape=tape, speed=8) as sandbox:
+    seen, clock = {}, HandClock()
+    async with running_sandbox(tape=tape, speed=8, clock=clock) as sandbox:
         await sandbox.play()
-        started = time.time()
         assert (await sandbox.get("/clob/book", token_id="1002")).status_code == 404
-        while not await ended(sandbox):
-            answer = await sandbox.get("/clob/book", token_id="1001")
-            seen.append(answer.json().get("hash", "gone"))
-            stamp = int(answer.json().get("timestamp", 0))
-            assert stamp < (time.time() + 1) * 1000
-            await asyncio.sleep(0.02)
-        assert time.time() - started < 6
-        assert list(dict.fromkeys(seen)) == ["a", "b", "gone"]
+        for at_ms in (0, 999, 1_000, 1_999, 2_000):
+            clock.reach(at_ms)
+            answer = (await sandbox.get("/clob/book", token_id="1001")).json()
+            seen[at_ms] = answer.get("hash", "gone")
+            assert int(answer.get("timestamp", 0)) <= clock()
+        assert seen == {0: "a", 999: "a", 1_000: "b", 1_999: "b", 2_000: "gone"}
+        clock.reach(2_999)
+        assert not await ended(sandbox)
+        clock.reach(3_000)
+        assert await ended(sandbox)
         rows = (await sandbox.get("/data/v2/resolutions", condition="0xc0")).json()["data"]
         assert rows[0]["payouts"] == [1_000_000, 0]
         market_now = (await sandbox.get("/gamma/markets", condition_ids="0xc0", closed="true")).json()[0]

@@ -16,13 +16,30 @@ from typing import Any, TypeVar
 import httpx
 import websockets
 
+from services.cli.stack.ports import free_port
 from services.sandbox.app import HOST, build, listen, running
 from services.sandbox.order_filled import EXCHANGE, EXCHANGE_V3, NEG_RISK_EXCHANGE, ORDER_FILLED, address_topic
 from services.sandbox.settings import Settings
+from services.sandbox.timeline import wall_clock_ms
 
-START_SECONDS = 20
+START_SECONDS = 60
 T = TypeVar("T")
 Fault = Mapping[str, Any]
+
+
+class HandClock:
+    """A clock that stands until a test moves it, so that no instant of a play is missed and none comes early."""
+
+    def __init__(self) -> None:
+        self._began_ms = self._now_ms = wall_clock_ms()
+
+    def __call__(self) -> int:
+        """Return the time in ms of the epoch."""
+        return self._now_ms
+
+    def reach(self, at_ms: int) -> None:
+        """Go on to so many ms after the clock was made."""
+        self._now_ms = self._began_ms + at_ms
 
 
 @dataclass(frozen=True)
@@ -116,6 +133,7 @@ async def running_sandbox(
     state_dir: Path | None = None,
     seed: int = 1,
     log_range_blocks: int = 10,
+    clock: Callable[[], int] = wall_clock_ms,
 ) -> AsyncIterator[RunningSandbox]:
     """Serve a sandbox in this event loop; it waits for `play()`."""
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +149,7 @@ async def running_sandbox(
             seed=seed,
             log_range_blocks=log_range_blocks,
         )
-        async with running(build(settings), listener):
+        async with running(build(settings, clock), listener):
             yield RunningSandbox(port)
 
 
@@ -139,9 +157,7 @@ class SandboxProcess:
     """A sandbox in a process of its own, which can be killed and started again on the same port."""
 
     def __init__(self, *, state_dir: Path, tape: Path | None = None, speed: int = 1, seed: int = 1) -> None:
-        listener = listen(0)
-        self.running = RunningSandbox(int(listener.getsockname()[1]))
-        listener.close()
+        self.running = RunningSandbox(free_port())  # one that no outgoing connection gets while it is down
         given = {"HTTP_PORT": self.running.port, "STATE_DIR": state_dir, "SPEED": speed, "SEED": seed}
         if tape is not None:
             given["TAPE"] = tape
@@ -241,13 +257,13 @@ async def subscribed(sandbox: RunningSandbox, *wallets: str) -> AsyncIterator[we
         yield socket
 
 
-async def receive(socket: Any, count: int, within_seconds: float = 10) -> list[dict[str, Any]]:
+async def receive(socket: Any, count: int, within_seconds: float = 30) -> list[dict[str, Any]]:
     """Return the next logs a subscription delivers."""
     async with asyncio.timeout(within_seconds):
         return [json.loads(await socket.recv())["params"]["result"] for _ in range(count)]
 
 
-async def until(met: Callable[[], Awaitable[T]], within_seconds: float = 15) -> T:
+async def until(met: Callable[[], Awaitable[T]], within_seconds: float = 30) -> T:
     """Wait until something holds; returns what it found."""
     async with asyncio.timeout(within_seconds):
         while not (found := await met()):  # noqa: ASYNC110  what is waited for lies behind HTTP
