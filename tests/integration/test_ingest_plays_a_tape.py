@@ -214,6 +214,7 @@ async def test_a_reorganised_fill_is_reversed_and_comes_back_as_a_further_incarn
     async with running_sandbox(tape=tape, speed=SPEED, faults=faults) as sandbox:
         await follow_all(database, told)
         async with ingest(database, redis_url, sandbox, chain=True):
+            await subscribed(sandbox)
             await play_to_the_end(sandbox, database, redis_url, len(told.labels))
             assert await fills(database) == expected(told.fills)
             again = await rows(
@@ -281,11 +282,12 @@ async def test_a_killed_ingest_goes_on_where_it_was(database: Database, redis_ur
         await follow_all(database, told)
         await sandbox.play()
         for life in range(lives):
-            process = await start_process(database, redis_url, sandbox)
             before = (await fills(database)).total()
+            process = await start_process(database, redis_url, sandbox)
 
             async def moved(before: int = before) -> bool:
-                return (await fills(database)).total() > before
+                found = (await fills(database)).total()
+                return found > before or found == len(told.fills)  # a slow machine's first life may have seen it all
 
             try:
                 if life < lives - 1:
