@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -36,6 +37,18 @@ def workers() -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+@asynccontextmanager
+async def looking_after(database: Database) -> AsyncIterator[None]:
+    """Start workers for whoever asks during a block; wait until the last of them is gone."""
+    running = asyncio.create_task(Workers(database.engine("simulator"), database.url("simulator")).run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
 
 
 async def lock_books(world: RecordedWorld) -> Callable[[], Awaitable[None]]:
@@ -90,29 +103,28 @@ async def test_a_worker_killed_in_the_middle_is_followed_by_another(database: Da
     await world.decide(buy())
     run_id = await world.ask({}, since)
     release = await lock_books(world)
-    running = asyncio.create_task(Workers(database.engine("simulator"), database.url("simulator")).run())
 
     async def one_runs() -> bool:
         return bool(workers()) and await state_of(world, run_id) == "RUNNING"
 
-    await eventually(one_runs)
-    (first,) = workers()
-    assert first.nice() == 19
-    first.send_signal(signal.SIGKILL)
+    async with looking_after(database):
+        await eventually(one_runs)
+        (first,) = workers()
+        assert first.nice() == 19
+        first.send_signal(signal.SIGKILL)
 
-    async def another_runs() -> bool:
-        return [each.pid for each in workers()] not in ([], [first.pid]) and await one_runs()
+        async def another_runs() -> bool:
+            return [each.pid for each in workers()] not in ([], [first.pid]) and await one_runs()
 
-    await eventually(another_runs)
-    await release()
+        await eventually(another_runs)
+        await release()
 
-    async def done() -> bool:
-        return await state_of(world, run_id) == "DONE" and not workers()
+        async def done() -> bool:
+            return await state_of(world, run_id) == "DONE" and not workers()
 
-    await eventually(done)
+        await eventually(done)
     (row,) = await world.execute("SELECT tries FROM config_test_run")
     assert row.tries == 2
-    running.cancel()
 
 
 async def test_a_worker_stops_in_the_middle_when_called_off_and_dies_with_its_parent(database: Database) -> None:
@@ -123,23 +135,19 @@ async def test_a_worker_stops_in_the_middle_when_called_off_and_dies_with_its_pa
     await world.execute(  # as long a range as none would ask for: many slices of marks to read
         "UPDATE config_test_run SET since = '1990-01-01', until = now()"
     )
-    running = asyncio.create_task(Workers(database.engine("simulator"), database.url("simulator")).run())
 
     async def under_way() -> bool:
         return (await world.run(run_id)).total is not None
 
-    await eventually(under_way)
-    async with transaction(database.engine("ui")) as connection:
-        assert await cancel_run(connection, run_id, "test")
-
     async def ended() -> bool:
         return await state_of(world, run_id) == "CANCELLED"
 
-    await eventually(ended)
+    async with looking_after(database):
+        await eventually(under_way)
+        async with transaction(database.engine("ui")) as connection:
+            assert await cancel_run(connection, run_id, "test")
+        await eventually(ended)
     await world.execute("UPDATE config_test_run SET state = 'QUEUED', cancel_requested_at = NULL, total = NULL")
-    running.cancel()
-    again = asyncio.create_task(Workers(database.engine("simulator"), database.url("simulator")).run())
-    await eventually(under_way)
-    again.cancel()
-    await asyncio.gather(running, again, return_exceptions=True)
+    async with looking_after(database):
+        await eventually(under_way)
     assert workers() == []
