@@ -170,7 +170,7 @@ async def test_the_same_resolution_told_to_two_replicas_over_and_over_settles_on
     assert await world.violations() == []
 
 
-@pytest.mark.parametrize("step", ["lock_all", "_move", "_attribute", "_update_portfolios", "snapshot"])
+@pytest.mark.parametrize("step", ["lock_all", "_move", "_attribute", "apply", "snapshot"])
 async def test_a_crash_anywhere_in_a_settlement_leaves_nothing_and_the_repeat_pays_once(
     world: World, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

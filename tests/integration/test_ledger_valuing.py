@@ -1,8 +1,9 @@
-"""Who waits for whom at a portfolio: decisions never for valuations, valuations for postings and for each other."""
+"""Who waits for whom at a portfolio: decisions for the end of a posting alone, valuations for all of it."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -12,9 +13,9 @@ from libs.common.db.engine import transaction
 from libs.common.domain.errors import Unavailable
 from libs.common.domain.kinds import Scope
 from services.ledger.core.entries import portfolio_id
-from services.ledger.store.books import lock_to_value
 from services.ledger.store.session import Session
 from services.simulator.store.driver import driver_transaction
+from services.simulator.store.rows import Market
 from services.simulator.store.session import DecisionSession
 from tests.integration.test_ledger import BANKROLL, HERON, LEGS, OTTER, World
 from tests.support.databases import Database
@@ -65,7 +66,7 @@ async def test_a_decision_and_a_valuation_of_one_portfolio_do_not_wait_for_each_
             assert await world.books.revalue([LEGS[0]]) == 1
             assert await equity(world) == BANKROLL - 1_000_000 + 1_400_000
         async with ledger(world) as valuing:
-            await lock_to_value(valuing, [GLOBAL])
+            await Session(valuing).keep([GLOBAL])
             async with driver_transaction(simulator) as connection:
                 assert GLOBAL in await DecisionSession(connection, Scope.EXEC_GLOBAL, "simulator-global").lock([GLOBAL])
                 await connection.execute("UPDATE portfolio SET peak_equity_micros = 5 WHERE id = $1", GLOBAL)
@@ -77,7 +78,7 @@ async def test_a_valuation_waits_for_a_posting_and_counts_it(world: World) -> No
     attempt = await world.attempt(Scope.EXEC_GLOBAL, 2_000_000, 1_200_000)
     await world.mark(LEGS[0], 700_000, second=1)
     async with ledger(world) as posting:
-        assert await Session(posting).lock([GLOBAL]) == {GLOBAL}
+        assert await Session(posting).keep([GLOBAL]) == {GLOBAL}
         valuation = asyncio.create_task(world.books.revalue([LEGS[0]]))
         await wait_for_a_lock(world)
         assert not valuation.done()
@@ -88,12 +89,50 @@ async def test_a_valuation_waits_for_a_posting_and_counts_it(world: World) -> No
     assert await world.violations() == []
 
 
+async def test_a_decision_goes_on_while_a_posting_is_made_and_sees_nothing_or_all_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator, attempt = (
+        world.database.engine("simulator"),
+        await world.attempt(Scope.EXEC_GLOBAL, 3_000_000, 1_500_000),
+    )
+    before, apply = await world.portfolio(Scope.EXEC_GLOBAL, None), Session.apply
+
+    async def decided_meanwhile(session: Session) -> None:
+        """Decide when all but the sums is written, and let the posting wait for the end of that."""
+        decided = asyncio.Event()
+
+        async def decision() -> None:
+            async with driver_transaction(simulator) as connection:
+                deciding = DecisionSession(connection, Scope.EXEC_GLOBAL, "simulator-global")
+                locked = list((await deciding.lock([GLOBAL])).values())
+                decided.set()
+                await wait_for_a_lock(world)
+                switches = await deciding.switches()
+                states, _ = await deciding.states(locked, Market(), switches, {OTTER}, datetime.now(UTC))
+                assert states[GLOBAL].cash_micros == before.cash_micros - 1_500_000  # in flight, counted once
+                await connection.execute("UPDATE portfolio SET peak_equity_micros = 5 WHERE id = $1", GLOBAL)
+
+        decision_made = asyncio.create_task(decision())
+        await decided.wait()
+        await apply(session)
+        await decision_made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "apply", decided_meanwhile)
+        async with asyncio.timeout(20):
+            await world.execute(Scope.EXEC_GLOBAL, attempt)
+    after = await world.portfolio(Scope.EXEC_GLOBAL, None)
+    assert (after.cash_micros, after.peak_equity_micros) == (before.cash_micros - 1_500_000, 5)
+    assert await world.violations() == []
+
+
 async def test_a_posting_waits_for_a_valuation_so_that_none_is_written_over_by_what_was_read_before(
     world: World,
 ) -> None:
     attempt = await world.attempt(Scope.EXEC_GLOBAL, 2_000_000, 1_200_000)
     async with ledger(world) as valuing:
-        await lock_to_value(valuing, [GLOBAL])
+        await Session(valuing).keep([GLOBAL])
         posting = asyncio.create_task(world.execute(Scope.EXEC_GLOBAL, attempt))
         await wait_for_a_lock(world)
         assert not posting.done()
@@ -104,7 +143,7 @@ async def test_a_posting_waits_for_a_valuation_so_that_none_is_written_over_by_w
 
 async def test_of_two_valuations_the_later_one_reads_after_the_earlier_one_wrote(world: World) -> None:
     async with ledger(world) as valuing:
-        await lock_to_value(valuing, [GLOBAL])
+        await Session(valuing).keep([GLOBAL])
         other = asyncio.create_task(world.books.revalue([LEGS[0]]))
         await wait_for_a_lock(world)
         assert not other.done()
@@ -114,20 +153,26 @@ async def test_of_two_valuations_the_later_one_reads_after_the_earlier_one_wrote
     assert await equity(world) == BANKROLL - 1_000_000 + 1_400_000
 
 
-async def test_a_ledger_that_stands_still_is_cut_off_and_lets_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["_move", "snapshot"])
+async def test_a_ledger_that_stands_still_is_cut_off_and_lets_go(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     monkeypatch.setattr("services.ledger.store.session.IDLE_MS", 100)
     simulator = world.database.engine("simulator")
     attempt = await world.attempt(Scope.EXEC_GLOBAL, 1_000_000, 500_000)
-    before, move = await world.portfolio(Scope.EXEC_GLOBAL, None), Session._move
+    before, go_on = await world.portfolio(Scope.EXEC_GLOBAL, None), getattr(Session, step)
 
     async def stopped(session: Session, *arguments: object) -> None:
-        """Stand still until the lock is another's, then go on as if nothing had happened."""
-        async with asyncio.timeout(20), driver_transaction(simulator) as connection:
-            await DecisionSession(connection, Scope.EXEC_GLOBAL, "simulator-global").lock([GLOBAL])
-        await move(session, *arguments)  # type: ignore[arg-type]
+        """Stand still until another posting and a decision have had the portfolio, then go on as if nothing had been."""
+        async with asyncio.timeout(20):
+            async with driver_transaction(simulator) as connection:
+                await DecisionSession(connection, Scope.EXEC_GLOBAL, "simulator-global").lock([GLOBAL])
+            async with ledger(world) as another:
+                await Session(another).keep([GLOBAL])
+        await go_on(session, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "_move", stopped)
+        patch.setattr(Session, step, stopped)
         with pytest.raises(Unavailable):
             await world.execute(Scope.EXEC_GLOBAL, attempt)
     assert await world.portfolio(Scope.EXEC_GLOBAL, None) == before

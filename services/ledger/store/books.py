@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.db.engine import transaction
 from libs.common.domain.errors import Rejected, Unavailable
@@ -22,9 +22,8 @@ from services.ledger.store.facts import (
     reversals,
     wanted_portfolios,
 )
-from services.ledger.store.session import IDLE_MS, Session
+from services.ledger.store.session import Session
 from services.ledger.store.settling import check_conditions, settlements
-from services.ledger.store.statements import KEEP_PORTFOLIOS
 
 POST_MAX: Final = 500
 """Attempts posted in one transaction: it holds locks that decisions wait for."""
@@ -48,9 +47,6 @@ ON CONFLICT DO NOTHING
 RETURNING id
 """)
 _HOLDERS: Final = text("SELECT DISTINCT portfolio_id FROM position WHERE asset_id = ANY(:assets) AND share_micros <> 0")
-_ONE_VALUER: Final = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
-"""A valuation changes nothing a decision is made by: KEEP_PORTFOLIOS keeps postings out and lets decisions go on.
-Another valuer, who could write what it read earlier, is kept out by this."""
 _WITHOUT_MINUTE: Final = text("""
 SELECT p.id FROM portfolio p
 WHERE EXISTS (SELECT FROM position o WHERE o.portfolio_id = p.id AND o.share_micros <> 0)
@@ -84,13 +80,6 @@ class Outcome:
             raise Unavailable("; ".join(self.waiting[:5]))
 
 
-async def lock_to_value(connection: AsyncConnection, portfolios: Collection[UUID]) -> None:
-    """Keep postings and other valuers, but not decisions, from some portfolios until this transaction ends."""
-    keys = sorted(int.from_bytes(each.bytes[:8], "big", signed=True) for each in portfolios)
-    await connection.execute(_ONE_VALUER, {"keys": keys})
-    await connection.execute(KEEP_PORTFOLIOS, {"ids": list(portfolios), "idle_ms": str(IDLE_MS)})
-
-
 class Books:
     """The only writer of entries, positions and snapshots. Safe to run in several processes."""
 
@@ -114,10 +103,11 @@ class Books:
             }
             opened = set((await connection.execute(_OPEN_PORTFOLIOS, parameters)).scalars())
             session = Session(connection)
-            await session.lock(opened)
+            await session.keep(opened)
             await session.post(
                 [each.bankroll for each in wanted if each.bankroll and each.owner.portfolio_id in opened]
             )
+            await session.apply()
             await session.snapshot(opened, self._clock())
             outcome.posted = session.posted
         return outcome
@@ -128,26 +118,24 @@ class Books:
         portfolios = {portfolio_id(Scope.SHADOW_USER, user) for user in users}
         async with transaction(self._engine) as connection:
             session = Session(connection)
-            locked = await session.lock(portfolios)
-            if locked == portfolios:
+            kept = await session.keep(portfolios)
+            if kept == portfolios:
                 facts = await event_facts(connection, events)
                 await session.post(facts.entries)
                 await session.place(facts.placed)
                 if facts.reversed:
                     await session.post(await reversals(connection, facts.reversed))
-                await session.snapshot(session.touched, self._clock())
-        if locked != portfolios:
-            return await self._post_events_of_new_users(events, locked)
+                await session.finish(self._clock())
+        if kept != portfolios:
+            return await self._post_events_of_new_users(events)
         outcome = Outcome(session.posted, facts.rejected, facts.waiting)
         return await self._settle_reopened(session.resolved, outcome)
 
-    async def _post_events_of_new_users(
-        self, events: Mapping[UUID, tuple[EventKind, UUID]], known: Collection[UUID]
-    ) -> Outcome:
+    async def _post_events_of_new_users(self, events: Mapping[UUID, tuple[EventKind, UUID]]) -> Outcome:
         """Open missing portfolios and try again; events of users nobody follows are rejected."""
         await self.open_portfolios()
         async with transaction(self._engine) as connection:
-            known = await Session(connection).lock({portfolio_id(Scope.SHADOW_USER, u) for _, u in events.values()})
+            known = await Session(connection).keep({portfolio_id(Scope.SHADOW_USER, u) for _, u in events.values()})
         ours = {
             event: (kind, user)
             for event, (kind, user) in events.items()
@@ -169,14 +157,14 @@ class Books:
         while left:
             async with transaction(self._engine) as connection:
                 session = Session(connection)
-                locked = await session.lock(set(left.values()))
-                facts = await attempt_facts(connection, locked, limit=POST_MAX)
+                kept = await session.keep(set(left.values()))
+                facts = await attempt_facts(connection, kept, limit=POST_MAX)
                 await session.post(facts.entries)
                 await session.mark_posted(facts.attempts)
-                await session.snapshot(session.touched, self._clock())
                 for attempt in facts.attempts:
                     left.pop(attempt, None)
                 wrong, unposted = await check_attempts(connection, left) if left else ([], set())
+                await session.finish(self._clock())
             outcome.posted += session.posted
             outcome.rejected += wrong
             resolved |= session.resolved
@@ -201,7 +189,7 @@ class Books:
                 await session.mark_posted(facts.attempts)
             reopened, _, _ = await check_conditions(session, sorted(session.resolved.difference(conditions)))
             await session.post(await settlements(session, [*fit, *reopened]))
-            await session.snapshot(session.touched, self._clock())
+            await session.finish(self._clock())
         return Outcome(session.posted, wrong, waiting)
 
     async def revalue(self, assets: Sequence[str]) -> int:
@@ -221,8 +209,9 @@ class Books:
         for start in range(0, len(ordered), VALUE_MAX):
             chunk = ordered[start : start + VALUE_MAX]
             async with transaction(self._engine) as connection:
-                await lock_to_value(connection, chunk)
-                await Session(connection).snapshot(chunk, self._clock())
+                session = Session(connection)
+                await session.keep(chunk)
+                await session.snapshot(chunk, self._clock())
                 parameters = {"ids": chunk, "seconds": SHORT_SECONDS, "now": self._clock()}
                 await connection.execute(_FLAG_OVERSOLD, parameters)
         return len(ordered)
@@ -231,9 +220,9 @@ class Books:
         """Post entries made elsewhere (flows, openings, adjustments) in one transaction."""
         async with transaction(self._engine) as connection:
             session = Session(connection)
-            await session.lock({entry.portfolio_id for entry in entries})
+            await session.keep({entry.portfolio_id for entry in entries})
             await session.post(entries)
-            await session.snapshot(session.touched, self._clock())
+            await session.finish(self._clock())
         return await self._settle_reopened(session.resolved, Outcome(session.posted))
 
     async def _settle_reopened(self, conditions: Collection[str], outcome: Outcome) -> Outcome:

@@ -68,11 +68,13 @@ async def post_flow(
         facts = await attempt_facts(connection, locked)
         await session.post(facts.entries)
         await session.mark_posted(facts.attempts)
+        await session.apply()
         before = (await connection.execute(_BALANCE, {"id": owner.portfolio_id})).one()
         posting = Posting(owner, str(command_id), at)
         entry = (deposit if entry_type is EntryType.DEPOSIT else withdrawal)(posting, amount_micros)
         posted = session.posted[owner.scope, entry_type]
         await session.post([entry])
+        await session.apply()
         is_new = session.posted[owner.scope, entry_type] > posted
         after = (await connection.execute(_BALANCE, {"id": owner.portfolio_id})).one()
         if after.cash_micros < 0:
@@ -83,7 +85,7 @@ async def post_flow(
         if is_new:
             detail = {"amount_micros": amount_micros, "scope": owner.scope, "user": user, "command_id": str(command_id)}
             await write_audit(connection, actor, entry_type.lower(), str(owner.portfolio_id), detail, at)
-        await session.snapshot(session.touched)
+        await session.finish()
     if session.resolved:
         await Books(engine).settle(sorted(session.resolved))
     return Flow(command_id, entry_type, amount_micros, after.cash_micros, is_new)

@@ -1,4 +1,8 @@
-"""One posting transaction: lock portfolios, insert entries, and apply to the projection what was really inserted."""
+"""One posting transaction: keep portfolios, insert entries, and apply to the projection what was really inserted.
+
+Decisions read a portfolio under its row lock, which a posting takes only when it updates the row, at its end: what a
+decision sees is wholly before or wholly after it, and it waits for two statements and the commit, not for all of it.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,7 +65,7 @@ class Placed:
 
 
 class Session:
-    """The books within one transaction. Lock first, then post as often as needed, then take snapshots."""
+    """The books within one transaction. Keep or lock first, then post as often as needed, then finish."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
@@ -69,42 +73,50 @@ class Session:
         """Inserted entries by scope and type."""
         self.touched: set[UUID] = set()
         """Portfolios that changed."""
+        self._deltas: defaultdict[UUID, PortfolioDelta] = defaultdict(PortfolioDelta)
         self.resolved: set[str] = set()
         """Conditions with final payouts in which a posting left shares open."""
 
-    async def lock(self, portfolios: Iterable[UUID], *, idle_ms: int | None = None) -> set[UUID]:
-        """Lock portfolio rows in id order, as every writer does; return those that exist.
+    async def keep(self, portfolios: Iterable[UUID]) -> set[UUID]:
+        """Keep every other writer of the books, but no decision, from portfolios; return those that exist.
 
-        The server ends a transaction that stands still for `idle_ms`, IDLE_MS by default.
+        The server ends a transaction that stands still for IDLE_MS.
         """
-        limit = str(IDLE_MS if idle_ms is None else idle_ms)
-        rows = await self.connection.execute(sql.LOCK_PORTFOLIOS, {"ids": sorted(portfolios), "idle_ms": limit})
+        ids = sorted(portfolios)
+        keys = sorted(int.from_bytes(each.bytes[:8], "big", signed=True) for each in ids)
+        await self.connection.execute(sql.TAKE_TURNS, {"keys": keys})
+        rows = await self.connection.execute(sql.KEEP_PORTFOLIOS, {"ids": ids, "idle_ms": str(IDLE_MS)})
+        return set(rows.scalars())
+
+    async def lock(self, portfolios: Iterable[UUID], *, idle_ms: int = IDLE_MS) -> set[UUID]:
+        """Keep every other writer and decisions from portfolios; return those that exist.
+
+        The server ends a transaction that stands still for `idle_ms`.
+        """
+        rows = await self.connection.execute(sql.LOCK_PORTFOLIOS, {"ids": sorted(portfolios), "idle_ms": str(idle_ms)})
         return set(rows.scalars())
 
     async def lock_all(self) -> None:
-        """Lock every portfolio."""
+        """Keep every other writer and decisions from all portfolios."""
         await self.connection.execute(sql.LOCK_ALL_PORTFOLIOS, {"idle_ms": str(IDLE_MS)})
 
     async def post(self, entries: Sequence[Entry]) -> None:
-        """Insert entries in this order; what is new changes positions, sources and portfolios, the rest nothing."""
+        """Insert entries in this order; what is new changes positions, sources and sums, the rest nothing."""
         if not entries:
             return
         inserted = set((await self.connection.execute(sql.INSERT_ENTRIES, _columns(entries))).scalars())
         new = [entry for entry in entries if entry.id in inserted]
         if not new:
             return
-        deltas: defaultdict[UUID, PortfolioDelta] = defaultdict(PortfolioDelta)
         moves: defaultdict[Place, list[Entry]] = defaultdict(list)
         for entry in new:
             self.posted[entry.owner.scope, entry.entry_type] += 1
-            deltas[entry.portfolio_id].add(entry)
+            self._deltas[entry.portfolio_id].add(entry)
             if concerns_position(entry) and entry.asset_id is not None and entry.undoes is not EntryType.FEE:
                 moves[entry.portfolio_id, entry.asset_id].append(entry)
         if moves:
-            await self._move(moves, deltas)
+            await self._move(moves)
             await self._attribute([entry for entry in new if entry.owner.scope is Scope.EXEC_GLOBAL])
-        await self._update_portfolios(deltas)
-        self.touched |= deltas.keys()
 
     async def place(self, fills: Sequence[Placed]) -> None:
         """Take over where logs say that posted fills stand, and fold their positions again in that order."""
@@ -119,23 +131,38 @@ class Session:
         rows = (await self.connection.execute(sql.POSITIONS, _places(since))).all()
         standings = {(row.portfolio_id, row.asset_id): _standing(row) for row in rows}
         histories = await self.history({place: standing.since(since[place]) for place, standing in standings.items()})
-        deltas: defaultdict[UUID, PortfolioDelta] = defaultdict(PortfolioDelta)
         for place, standing in standings.items():
             before = standing.holding.realized_pnl_micros
             placed = [entry for entry in histories[place] if entry.ref_id in refs]
             standing.fold_again(placed, in_order(Scope.SHADOW_USER, histories[place]))
-            deltas[place[0]].realized += standing.holding.realized_pnl_micros - before
+            self._deltas[place[0]].realized += standing.holding.realized_pnl_micros - before
         await self.connection.execute(sql.UPSERT_POSITIONS, position_columns(standings))
-        await self._update_portfolios(deltas)
-        self.touched |= deltas.keys()
 
     async def mark_posted(self, attempts: Sequence[UUID]) -> None:
         """Say of copy attempts that their entries are in the books."""
         if attempts:
             await self.connection.execute(sql.MARK_POSTED, {"ids": attempts})
 
+    async def apply(self) -> None:
+        """Add to the rows of portfolios what was posted since the last time; decisions wait from here on."""
+        if not self._deltas:
+            return
+        ordered = list(self._deltas.values())
+        columns: dict[str, Any] = {
+            name: [getattr(delta, name) for delta in ordered]
+            for name in ("cash", "deposits", "withdrawals", "fees", "realized")
+        }
+        await self.connection.execute(sql.UPDATE_PORTFOLIOS, {"id": list(self._deltas), **columns})
+        self.touched |= self._deltas.keys()
+        self._deltas.clear()
+
+    async def finish(self, now: datetime | None = None) -> None:
+        """Apply what was posted and write the snapshots of what changed; the commit belongs right after it."""
+        await self.apply()
+        await self.snapshot(self.touched, now)
+
     async def snapshot(self, portfolios: Iterable[UUID], now: datetime | None = None) -> None:
-        """Write the snapshots of the current minute of locked portfolios; `now` defaults to the database's clock."""
+        """Write the snapshots of the current minute of kept portfolios; `now` defaults to the database's clock."""
         ids = sorted(portfolios)
         if ids:
             await self.connection.execute(sql.UPSERT_SNAPSHOTS, {"ids": ids, "now": now})
@@ -149,7 +176,7 @@ class Session:
                 found[row.portfolio_id, row.asset_id].append(entry_of(row))
         return found
 
-    async def _move(self, moves: Mapping[Place, Sequence[Entry]], deltas: Mapping[UUID, PortfolioDelta]) -> None:
+    async def _move(self, moves: Mapping[Place, Sequence[Entry]]) -> None:
         standings: dict[Place, Standing] = {}
         resolved: dict[Place, str] = {}
         late: dict[Place, datetime] = {}
@@ -171,7 +198,7 @@ class Session:
                 standing.add(entries)
             if place in resolved and standing.holding.share_micros:
                 self.resolved.add(resolved[place])
-            deltas[place[0]].realized += standing.holding.realized_pnl_micros - before
+            self._deltas[place[0]].realized += standing.holding.realized_pnl_micros - before
         await self.connection.execute(sql.UPSERT_POSITIONS, position_columns(standings))
 
     async def _attribute(self, entries: Sequence[Entry]) -> None:
@@ -201,14 +228,6 @@ class Session:
             "share_micros": list(rows.values()),
         }
         await self.connection.execute(sql.UPSERT_SOURCES, columns)
-
-    async def _update_portfolios(self, deltas: Mapping[UUID, PortfolioDelta]) -> None:
-        ordered = list(deltas.values())
-        columns: dict[str, Any] = {
-            name: [getattr(delta, name) for delta in ordered]
-            for name in ("cash", "deposits", "withdrawals", "fees", "realized")
-        }
-        await self.connection.execute(sql.UPDATE_PORTFOLIOS, {"id": list(deltas), **columns})
 
 
 def entry_of(row: Row[Any]) -> Entry:

@@ -10,11 +10,13 @@ from libs.common.db.thinning import Series
 _LIMITED: Final = """
 WITH limits AS MATERIALIZED (SELECT set_config('idle_in_transaction_session_timeout', CAST(:idle_ms AS text), true))
 SELECT p.id FROM limits, portfolio p"""
+TAKE_TURNS: Final = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
+KEEP_PORTFOLIOS: Final = text(f"{_LIMITED} WHERE p.id = ANY(:ids) ORDER BY p.id FOR KEY SHARE OF p")
 LOCK_PORTFOLIOS: Final = text(f"{_LIMITED} WHERE p.id = ANY(:ids) ORDER BY p.id FOR UPDATE OF p")
 LOCK_ALL_PORTFOLIOS: Final = text(f"{_LIMITED} ORDER BY p.id FOR UPDATE OF p")
-KEEP_PORTFOLIOS: Final = text(f"{_LIMITED} WHERE p.id = ANY(:ids) ORDER BY p.id FOR KEY SHARE OF p")
-"""Postings wait for decisions (FOR NO KEY UPDATE) and valuations (FOR KEY SHARE); these two do not for each other. A
-process that stops while it holds a lock is cut off by the server, so that decisions go on."""
+"""Who keeps a portfolio (FOR KEY SHARE, after a turn among its like) lets decisions lock it (FOR NO KEY UPDATE), and
+waits for them only to update its row; who locks it keeps out both. Turns and rows are taken in order, turns first. A
+process that stops while it holds any of these is cut off by the server."""
 
 INSERT_ENTRIES: Final = text("""
 INSERT INTO ledger_entry (
@@ -111,6 +113,7 @@ ON CONFLICT (asset_id, source_user_id) DO UPDATE SET share_micros = excluded.sha
 """)
 
 UPDATE_PORTFOLIOS: Final = text("""
+WITH locked AS MATERIALIZED (SELECT id FROM portfolio WHERE id = ANY(:id) ORDER BY id FOR NO KEY UPDATE)
 UPDATE portfolio p SET
   cash_micros = p.cash_micros + d.cash,
   deposits_micros = p.deposits_micros + d.deposits,
@@ -119,9 +122,10 @@ UPDATE portfolio p SET
   realized_pnl_micros = p.realized_pnl_micros + d.realized
 FROM unnest(
   CAST(:id AS uuid[]), CAST(:cash AS bigint[]), CAST(:deposits AS bigint[]), CAST(:withdrawals AS bigint[]),
-  CAST(:fees AS bigint[]), CAST(:realized AS bigint[])) AS d (id, cash, deposits, withdrawals, fees, realized)
-WHERE p.id = d.id
+  CAST(:fees AS bigint[]), CAST(:realized AS bigint[])) AS d (id, cash, deposits, withdrawals, fees, realized), locked
+WHERE p.id = d.id AND p.id = locked.id
 """)
+"""From here to the commit decisions wait. Rows are locked in order, as decisions lock them."""
 
 MARK_POSTED: Final = text("UPDATE copy_attempt SET posted_at = clock_timestamp() WHERE id = ANY(:ids)")
 
