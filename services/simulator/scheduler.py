@@ -43,7 +43,7 @@ OUTAGE_SECONDS: Final = 0.5
 ABSENT: Final = timedelta(milliseconds=500)
 """How soon to look again for a portfolio that the ledger has yet to open."""
 BACKOFF: Final = timedelta(milliseconds=250)
-BREATH_SECONDS: Final = (0.002, 0.02)
+BREATH_SECONDS: Final = (0.002, 0.006)
 """Between two transactions it rests as long as the last one took, within these bounds; what falls due meanwhile shares
 the next one, so that a loaded machine decides in larger chunks."""
 CONTENDED: Final = ("40", "55P03", "25P03")
