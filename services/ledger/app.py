@@ -32,8 +32,8 @@ SWEEP_SECONDS: Final = 30.0
 THIN_SECONDS: Final = 600.0
 BATCH_MAX: Final = 200
 REST_SECONDS: Final = 0.25
-"""Postings of this time share a transaction, which holds locks that decisions wait for. None needs them sooner, as
-decisions count what is not posted yet."""
+"""Postings of this time share a transaction, for whose end decisions wait. None needs them sooner, as decisions count
+what is not posted yet."""
 POOL_SIZE: Final = 6
 """Four consumers, the looks and the heartbeat; each uses one connection at a time."""
 

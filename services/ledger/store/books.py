@@ -26,7 +26,7 @@ from services.ledger.store.session import Session
 from services.ledger.store.settling import check_conditions, settlements
 
 POST_MAX: Final = 500
-"""Attempts posted in one transaction: it holds locks that decisions wait for."""
+"""Attempts posted in one transaction: none of them is in the books before its end."""
 VALUE_MAX: Final = 10
 """Portfolios valued in one transaction: postings wait for it, and decisions wait for those."""
 SHORT_SECONDS: Final = 60
