@@ -163,7 +163,7 @@ async def test_a_ledger_that_stands_still_is_cut_off_and_lets_go(
     before, go_on = await world.portfolio(Scope.EXEC_GLOBAL, None), getattr(Session, step)
 
     async def stopped(session: Session, *arguments: object) -> None:
-        """Stand still until another posting and a decision have had the portfolio, then go on as if nothing had been."""
+        """Stand still until a decision and another posting have had the portfolio, then go on as if nothing was."""
         async with asyncio.timeout(20):
             async with driver_transaction(simulator) as connection:
                 await DecisionSession(connection, Scope.EXEC_GLOBAL, "simulator-global").lock([GLOBAL])

@@ -13,7 +13,8 @@ from libs.common.domain.kinds import EventKind, EventStatus, GroupKind, Scope, S
 from services.ledger.core import entries as posting
 from services.ledger.core.entries import BANKROLL_DEFAULT_MICROS, BANKROLL_REF, Entry, Owner, Posting
 from services.ledger.core.fold import order_of
-from services.ledger.store.session import Placed, entry_of
+from services.ledger.store.rows import entry_of
+from services.ledger.store.session import Placed
 
 _TRADES: Final = text("""
 SELECT e.id, 'TRADE' AS kind, e.user_id, e.asset_id, o.condition_id, e.side, e.share_micros, e.usdc_notional_micros,

@@ -19,7 +19,8 @@ from libs.common.domain.statistics import MINUTE, realised_pnl
 from services.ledger.core.entries import Entry
 from services.ledger.core.projection import project
 from services.ledger.core.snapshot import Valued, value
-from services.ledger.store.session import PortfolioDelta, entry_of
+from services.ledger.store.rows import entry_of
+from services.ledger.store.session import PortfolioDelta
 from services.ledger.store.verification import grouped
 
 _PORTFOLIOS: Final = text("SELECT id FROM portfolio WHERE CAST(:scope AS text) IS NULL OR scope = :scope ORDER BY id")

@@ -18,7 +18,8 @@ from services.ledger.core.projection import Projected, project, sources
 from services.ledger.core.standing import EVER, Standing, is_honest
 from services.ledger.store import statements as sql
 from services.ledger.store.moments import dishonest_moments, rewrite_moments
-from services.ledger.store.session import Place, Session, base_of, entry_of, holding_of, position_columns
+from services.ledger.store.rows import Place, base_of, entry_of, holding_of, position_columns
+from services.ledger.store.session import Session
 from services.ledger.store.verification import grouped, view
 
 IDLE_MS_MAX: Final = 120_000

@@ -14,7 +14,7 @@ from libs.common.db.engine import async_url
 from services.ledger.core.fold import NOTHING, Holding, concerns_position, post
 from services.ledger.core.snapshot import Valued, value
 from services.ledger.store.invariants import INVARIANTS
-from services.ledger.store.session import base_of, entry_of, holding_of
+from services.ledger.store.rows import base_of, entry_of, holding_of
 from services.ledger.store.statements import ENTRIES
 
 QUERY_SECONDS: Final = 900
