@@ -1,7 +1,7 @@
 """One fill, one event, against a reference that knows only SPEC section 3: any telling leads to the same events."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -97,15 +97,22 @@ def is_part_of(fills: Sequence[Fill], world: World) -> bool:
     return True
 
 
+def told(steps: Sequence[Step]) -> Iterator[Shelf]:
+    """Yield one shelf, empty and after each step it was told."""
+    note(f"{steps!r}")
+    shelf = Shelf()
+    yield shelf
+    for step in steps:
+        shelf.record(step)
+        shelf.check_always()
+        yield shelf
+
+
 @settings(max_examples=300, deadline=None)
 @given(told_once_mined())
 def test_any_telling_of_a_transaction_gives_its_fills_once(telling: tuple[World, list[Step], bool]) -> None:
     world, steps, chain_told_all = telling
-    note(f"{steps!r}")
-    shelf = Shelf()
-    for number, step in enumerate(steps, 1):
-        shelf.record(step)
-        shelf.check_always()
+    for number, shelf in enumerate(told(steps)):
         standing = shelf.standing()
         for key in KEYS:
             assert sum(fill.key == key for fill in standing) == expected_count(key, steps[:number])
@@ -143,11 +150,7 @@ def too_many(reports: Sequence[int], cash: Sequence[int], shares: int) -> int:
 @given(told_with_contradictions())
 def test_what_contradicts_the_chain_is_flagged_and_nothing_else_in_any_order(telling: tuple[World, list[Step]]) -> None:
     world, steps = telling
-    note(f"{steps!r}")
-    shelf = Shelf()
-    for step in steps:
-        shelf.record(step)
-        shelf.check_always()
+    *_, shelf = told(steps)
     assert len(shelf.fills) == len(world.fills)
     for key in KEYS:
         true = [fill.cash_micros for fill in world.fills if fill.key == key]
@@ -169,11 +172,7 @@ def test_what_contradicts_the_chain_is_flagged_and_nothing_else_in_any_order(tel
 @given(told_with_reorgs())
 def test_any_telling_of_reorganisations_ends_in_what_stands(telling: tuple[World, list[Step]]) -> None:
     world, steps = telling
-    note(f"{steps!r}")
-    shelf = Shelf()
-    for step in steps:
-        shelf.record(step)
-        shelf.check_always()
+    *_, shelf = told(steps)
     standing = shelf.standing()
     assert cash_of(standing) == world.standing()
     assert not any(fill.mismatch for fill in standing)
