@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from libs.common.bus import Bus
 from libs.common.db.checkpoints import beat
 from libs.common.db.dead_letters import PostgresDeadLetters
-from libs.common.db.engine import is_outage, make_engine
+from libs.common.db.engine import IDLE_SECONDS, is_outage, make_engine
 from libs.common.observability.health import Health
 from libs.common.observability.http import serve_http
 from libs.common.observability.metrics import BusMetrics
@@ -33,7 +33,10 @@ async def opened_frame(service: str, settings: ServiceSettings, *, pool_size: in
         health = Health(service, settings.instance)
         cleanup.callback(serve_http(health, settings.http_port).close)
         engine = make_engine(
-            settings.database_url.get_secret_value(), application=settings.instance, pool_size=pool_size
+            settings.database_url.get_secret_value(),
+            application=settings.instance,
+            pool_size=pool_size,
+            idle_seconds=IDLE_SECONDS,
         )
         cleanup.push_async_callback(engine.dispose)
         beating = asyncio.create_task(beat(engine, service, settings.instance, settings.http_port, health.snapshot))

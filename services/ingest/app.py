@@ -11,7 +11,7 @@ import structlog
 
 from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import EVENTS_DETECTED, RECONCILE_REQUESTED
-from libs.common.db.engine import make_engine
+from libs.common.db.engine import IDLE_SECONDS, make_engine
 from libs.common.db.retention import Retention
 from libs.common.domain.errors import Unavailable
 from libs.common.frame import Frame, opened_frame
@@ -86,7 +86,10 @@ class _Parts:
         self._gamma = Gateway(settings.gamma_url, "gamma", self._bucket, metrics=UpstreamMetrics())
         store = IngestStore(frame.engine)
         self._hot = make_engine(
-            settings.database_url.get_secret_value(), application=f"{settings.instance}:logs", pool_size=1
+            settings.database_url.get_secret_value(),
+            application=f"{settings.instance}:logs",
+            pool_size=1,
+            idle_seconds=IDLE_SECONDS,
         )
         self.roster = Roster(store)
         self._markets = Markets(

@@ -9,10 +9,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.common.db.engine import transaction
+from libs.common.db.engine import make_engine, transaction
 from libs.common.domain.errors import Unavailable
 from libs.common.domain.kinds import Scope
 from services.ledger.core.entries import portfolio_id
+from services.ledger.store.books import Books
 from services.ledger.store.session import Session
 from services.simulator.store.driver import driver_transaction
 from services.simulator.store.rows import Market
@@ -157,8 +158,8 @@ async def test_of_two_valuations_the_later_one_reads_after_the_earlier_one_wrote
 async def test_a_ledger_that_stands_still_is_cut_off_and_lets_go(
     world: World, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    monkeypatch.setattr("services.ledger.store.session.IDLE_MS", 100)
-    simulator = world.database.engine("simulator")
+    strict = make_engine(world.database.url("ledger"), application="strict", pool_size=1, idle_seconds=0.1)
+    books, simulator = Books(strict), world.database.engine("simulator")
     attempt = await world.attempt(Scope.EXEC_GLOBAL, 1_000_000, 500_000)
     before, go_on = await world.portfolio(Scope.EXEC_GLOBAL, None), getattr(Session, step)
 
@@ -174,7 +175,8 @@ async def test_a_ledger_that_stands_still_is_cut_off_and_lets_go(
     with monkeypatch.context() as patch:
         patch.setattr(Session, step, stopped)
         with pytest.raises(Unavailable):
-            await world.execute(Scope.EXEC_GLOBAL, attempt)
+            await books.post_attempts({attempt: GLOBAL})
+    await strict.dispose()
     assert await world.portfolio(Scope.EXEC_GLOBAL, None) == before
     await world.execute(Scope.EXEC_GLOBAL, attempt)
     assert (await world.portfolio(Scope.EXEC_GLOBAL, None)).cash_micros == before.cash_micros - 500_000

@@ -13,6 +13,10 @@ from libs.common.domain.errors import Unavailable
 
 COMMAND_TIMEOUT_SECONDS: Final = 30
 CONNECT_TIMEOUT_SECONDS: Final = 5
+IDLE_SECONDS: Final = 4.0
+"""How long a service may stop in mid-transaction before the server cuts it off: others wait for its locks."""
+IDLE_SECONDS_MAX: Final = 300.0
+"""The same for a command that a person runs, which may compute between two statements."""
 
 
 def async_url(url: str) -> URL:
@@ -20,8 +24,14 @@ def async_url(url: str) -> URL:
     return make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+asyncpg")
 
 
-def make_engine(url: str, *, application: str, pool_size: int = 4) -> AsyncEngine:
-    """Return an engine whose sessions speak UTC and name `application` to the operator."""
+def make_engine(
+    url: str, *, application: str, pool_size: int = 4, idle_seconds: float = IDLE_SECONDS_MAX
+) -> AsyncEngine:
+    """Return an engine whose sessions speak UTC and name `application` to the operator.
+
+    The server ends a session that stands still in a transaction for `idle_seconds`.
+    """
+    limits = {"idle_in_transaction_session_timeout": str(round(idle_seconds * 1_000)), "jit": "off"}
     engine = create_async_engine(
         async_url(url),
         pool_size=pool_size,
@@ -30,7 +40,7 @@ def make_engine(url: str, *, application: str, pool_size: int = 4) -> AsyncEngin
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "command_timeout": COMMAND_TIMEOUT_SECONDS,
-            "server_settings": {"application_name": application, "timezone": "UTC", "jit": "off"},
+            "server_settings": {"application_name": application, "timezone": "UTC", **limits},
         },
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)

@@ -49,7 +49,6 @@ SETTINGS: Mapping[str, str] = {
     "io_method": "sync",  # saves three worker processes
     "autovacuum_max_workers": "2",
     "autovacuum_naptime": "10s",  # until the first analysis a young database's plans read whole tables
-    "idle_in_transaction_session_timeout": "5min",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_min_duration_statement": "1000",

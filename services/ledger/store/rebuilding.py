@@ -22,9 +22,6 @@ from services.ledger.store.rows import Place, base_of, entry_of, holding_of, pos
 from services.ledger.store.session import Session
 from services.ledger.store.verification import grouped, view
 
-IDLE_MS_MAX: Final = 120_000
-"""How long folding may take between two statements; a rebuild is asked for, and whoever did may wait."""
-
 _HISTORIES: Final = text(f"""
 SELECT coalesce(e.portfolio_id, p.portfolio_id) AS place_portfolio, coalesce(e.asset_id, p.asset_id) AS place_asset,
        e.*, p.portfolio_id AS kept_portfolio, p.share_micros, p.cost_micros AS position_cost, p.realized_pnl_micros,
@@ -208,7 +205,7 @@ async def _repair(engine: AsyncEngine, suspects: _Suspects) -> None:
     """Compute what differed again, under the locks of its portfolios, and write it."""
     async with transaction(engine) as connection:
         session = Session(connection)
-        locked = await session.lock(suspects.portfolios | suspects.moments.keys(), idle_ms=IDLE_MS_MAX)
+        locked = await session.lock(suspects.portfolios | suspects.moments.keys())
         histories = await session.history(dict.fromkeys(suspects.places, EVER))
         standings = {place: _standing(project(history)) for place, history in histories.items() if history}
         if standings:

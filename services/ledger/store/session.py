@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,9 +20,6 @@ from services.ledger.core.fold import concerns_position, in_order
 from services.ledger.core.standing import Standing
 from services.ledger.store import statements as sql
 from services.ledger.store.rows import Place, entry_columns, entry_of, position_columns, standing_of
-
-IDLE_MS: Final = 4_000
-"""How long this process may stop in mid-transaction before the server cuts it off: decisions wait for its locks."""
 
 
 @dataclass(slots=True)
@@ -75,27 +72,21 @@ class Session:
         """Conditions with final payouts in which a posting left shares open."""
 
     async def keep(self, portfolios: Iterable[UUID]) -> set[UUID]:
-        """Keep every other writer of the books, but no decision, from portfolios; return those that exist.
-
-        The server ends a transaction that stands still for IDLE_MS.
-        """
+        """Keep every other writer of the books, but no decision, from portfolios; return those that exist."""
         ids = sorted(portfolios)
         keys = sorted(int.from_bytes(each.bytes[:8], "big", signed=True) for each in ids)
         await self.connection.execute(sql.TAKE_TURNS, {"keys": keys})
-        rows = await self.connection.execute(sql.KEEP_PORTFOLIOS, {"ids": ids, "idle_ms": str(IDLE_MS)})
+        rows = await self.connection.execute(sql.KEEP_PORTFOLIOS, {"ids": ids})
         return set(rows.scalars())
 
-    async def lock(self, portfolios: Iterable[UUID], *, idle_ms: int = IDLE_MS) -> set[UUID]:
-        """Keep every other writer and decisions from portfolios; return those that exist.
-
-        The server ends a transaction that stands still for `idle_ms`.
-        """
-        rows = await self.connection.execute(sql.LOCK_PORTFOLIOS, {"ids": sorted(portfolios), "idle_ms": str(idle_ms)})
+    async def lock(self, portfolios: Iterable[UUID]) -> set[UUID]:
+        """Keep every other writer and decisions from portfolios; return those that exist."""
+        rows = await self.connection.execute(sql.LOCK_PORTFOLIOS, {"ids": sorted(portfolios)})
         return set(rows.scalars())
 
     async def lock_all(self) -> None:
         """Keep every other writer and decisions from all portfolios."""
-        await self.connection.execute(sql.LOCK_ALL_PORTFOLIOS, {"idle_ms": str(IDLE_MS)})
+        await self.connection.execute(sql.LOCK_ALL_PORTFOLIOS)
 
     async def post(self, entries: Sequence[Entry]) -> None:
         """Insert entries in this order; what is new changes positions, sources and sums, the rest nothing."""

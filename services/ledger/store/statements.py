@@ -7,16 +7,12 @@ from sqlalchemy import text
 from libs.common.db import figures
 from libs.common.db.thinning import Series
 
-_LIMITED: Final = """
-WITH limits AS MATERIALIZED (SELECT set_config('idle_in_transaction_session_timeout', CAST(:idle_ms AS text), true))
-SELECT p.id FROM limits, portfolio p"""
 TAKE_TURNS: Final = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
-KEEP_PORTFOLIOS: Final = text(f"{_LIMITED} WHERE p.id = ANY(:ids) ORDER BY p.id FOR KEY SHARE OF p")
-LOCK_PORTFOLIOS: Final = text(f"{_LIMITED} WHERE p.id = ANY(:ids) ORDER BY p.id FOR UPDATE OF p")
-LOCK_ALL_PORTFOLIOS: Final = text(f"{_LIMITED} ORDER BY p.id FOR UPDATE OF p")
+KEEP_PORTFOLIOS: Final = text("SELECT id FROM portfolio WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE")
+LOCK_PORTFOLIOS: Final = text("SELECT id FROM portfolio WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
+LOCK_ALL_PORTFOLIOS: Final = text("SELECT id FROM portfolio ORDER BY id FOR UPDATE")
 """Who keeps a portfolio (FOR KEY SHARE, after a turn among its like) lets decisions lock it (FOR NO KEY UPDATE), and
-waits for them only to update its row; who locks it keeps out both. Turns and rows are taken in order, turns first. A
-process that stops while it holds any of these is cut off by the server."""
+waits for them only to update its row; who locks it keeps out both. Turns and rows are taken in order, turns first."""
 
 INSERT_ENTRIES: Final = text("""
 INSERT INTO ledger_entry (
