@@ -27,7 +27,9 @@ class Frame:
 
 
 @asynccontextmanager
-async def opened_frame(service: str, settings: ServiceSettings, *, pool_size: int = 4) -> AsyncIterator[Frame]:
+async def opened_frame(
+    service: str, settings: ServiceSettings, *, pool_size: int = 4, idle_seconds: float = IDLE_SECONDS
+) -> AsyncIterator[Frame]:
     """Yield the frame of one process of `service`, its door open and its heart beating; close it all at the end."""
     async with AsyncExitStack() as cleanup:
         health = Health(service, settings.instance)
@@ -36,7 +38,7 @@ async def opened_frame(service: str, settings: ServiceSettings, *, pool_size: in
             settings.database_url.get_secret_value(),
             application=settings.instance,
             pool_size=pool_size,
-            idle_seconds=IDLE_SECONDS,
+            idle_seconds=idle_seconds,
         )
         cleanup.push_async_callback(engine.dispose)
         beating = asyncio.create_task(beat(engine, service, settings.instance, settings.http_port, health.snapshot))

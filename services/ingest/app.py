@@ -11,7 +11,7 @@ import structlog
 
 from libs.common.bus.limiter import RedisTokenBucket
 from libs.common.bus.streams import EVENTS_DETECTED, RECONCILE_REQUESTED
-from libs.common.db.engine import IDLE_SECONDS, make_engine
+from libs.common.db.engine import make_engine
 from libs.common.db.retention import Retention
 from libs.common.domain.errors import Unavailable
 from libs.common.frame import Frame, opened_frame
@@ -47,6 +47,9 @@ from services.ingest.store.events import PAYLOADS_KEPT
 POLL_SILENCE_SECONDS: Final = 150.0
 RECONCILE_SECONDS_MAX: Final = 600.0
 FLUSH_SECONDS: Final = 2.0
+MATCHING_SECONDS: Final = 30.0
+"""How long the server lets a transaction stand still: matching computes in between, for seconds where a page has a
+thousand twins. No decision waits for its locks."""
 
 _log = structlog.get_logger()
 
@@ -57,7 +60,7 @@ def _now() -> datetime:
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run one ingest until `stop`."""
-    async with opened_frame(SERVICE, settings) as frame, AsyncExitStack() as cleanup:
+    async with opened_frame(SERVICE, settings, idle_seconds=MATCHING_SECONDS) as frame, AsyncExitStack() as cleanup:
         frame.health.require("roster", within_seconds=15)
         frame.health.require("polling", within_seconds=POLL_SILENCE_SECONDS)
         parts = _Parts(settings, frame)
@@ -89,7 +92,7 @@ class _Parts:
             settings.database_url.get_secret_value(),
             application=f"{settings.instance}:logs",
             pool_size=1,
-            idle_seconds=IDLE_SECONDS,
+            idle_seconds=MATCHING_SECONDS,
         )
         self.roster = Roster(store)
         self._markets = Markets(

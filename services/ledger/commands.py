@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from libs.common.db.engine import make_engine
+from libs.common.db.engine import IDLE_SECONDS, make_engine
 from libs.common.db.tracking_gap import UserGap, read_gaps
 from libs.common.domain.kinds import EntryType, Scope
 from services.ledger.store.flows import Flow, post_flow
@@ -47,7 +47,7 @@ async def flow(
     The same `command_id` posts once. Raises Rejected, and changes nothing, when it cannot be done.
     """
     entry_type = EntryType.WITHDRAWAL if withdraw else EntryType.DEPOSIT
-    engine = make_engine(database_url, application="shadowbook-flow", pool_size=1)
+    engine = make_engine(database_url, application="shadowbook-flow", pool_size=1, idle_seconds=IDLE_SECONDS)
     try:
         return await post_flow(
             engine, entry_type, amount_micros, user=user, command_id=command_id or uuid4(), actor=actor

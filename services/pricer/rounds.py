@@ -84,6 +84,7 @@ class Rounds:
         self._overdue_since: dict[str, datetime] = {}
         self._refused: dict[str, str] = {}
         self._rechecked_at: datetime | None = None
+        self._untold: dict[str, Mark] = {}
 
     async def run(self, stop: asyncio.Event, progress: Callable[[], None]) -> None:
         """Look every `look_seconds` until `stop`; an outage only delays."""
@@ -181,7 +182,8 @@ class Rounds:
         marks = choose_marks(held, midpoints, last_trades, self._now())
         changed = worth_writing(marks, latest, timedelta(seconds=self._settings.unchanged_seconds))
         await self._store.add_marks(changed)
-        await self._announce(changed)
+        # What a former life wrote and did not announce is the same now: the first round announces all.
+        await self._announce(changed if self._marked_at else marks)
         self._taken |= {mark.asset_id: mark.at for mark in marks}
         unmarked = {asset.asset_id for asset in held} - {mark.asset_id for mark in marks}
         if unmarked:
@@ -214,7 +216,9 @@ class Rounds:
             _log.info("markets_resolved", conditions=sorted(kept.payouts))
 
     async def _announce(self, marks: Sequence[Mark]) -> None:
-        if marks:
+        """Announce marks, and those that could not be announced before."""
+        self._untold |= {mark.asset_id: mark for mark in marks}
+        if self._untold:
             await self._publish_marks(
                 [
                     MarkUpdated(
@@ -224,9 +228,10 @@ class Rounds:
                         occurred_at=mark.at,
                         observed_at=mark.at,
                     )
-                    for mark in marks
+                    for mark in self._untold.values()
                 ]
             )
+            self._untold.clear()
 
 
 def _due(last: datetime | None, now: datetime, seconds: float) -> bool:

@@ -205,6 +205,37 @@ def test_a_settlement_closes_and_what_comes_late_is_another_episode() -> None:
     assert win_rate(0, 0) is None
 
 
+@pytest.mark.parametrize("sold", [4, 10])
+@pytest.mark.parametrize("price", [500_000, 300_000])
+def test_a_sale_that_comes_after_its_settlement_leaves_the_episode_it_would_have_left_before(
+    sold: int, price: int
+) -> None:
+    bought, sale = trade(1, Side.BUY, 10, 4), trade(2, Side.SELL, sold, sold // 2)
+    payout = Payout("0xc", price, MIDNIGHT)
+
+    def settled(shares: int, after: Entry | None) -> tuple[Entry, ...]:
+        reopened_by = after.id if after else None
+        return (settle(GLOBAL, ASSETS[0], shares, payout, last_event_time=None, reopened_by=reopened_by),)
+
+    in_time = record(bought, sale, *([settled(10 - sold, None)] if sold < 10 else []))
+    late = record(bought, sale, settled(10, None), settled(-sold, sale[0]))
+    assert (late.closed, late.won) == (in_time.closed, in_time.won) == (1, in_time.won)
+    assert abs(late.result_micros - in_time.result_micros) <= 1  # two payouts are rounded where it is one in time
+
+
+def test_a_purchase_taken_back_after_its_settlement_leaves_no_episode() -> None:
+    bought = trade(1, Side.BUY, 10, 4)
+    payout = Payout("0xc", 500_000, MIDNIGHT)
+    (one, two) = (
+        settle(GLOBAL, ASSETS[0], shares, payout, last_event_time=None, reopened_by=after)
+        for shares, after in ((10, None), (-10, bought[0].id))
+    )
+    back = tuple(entries.reversal(entry, 0) for entry in bought)
+    short = record(bought, (one,), back)
+    assert (short.closed, win_rate(short.won, short.closed)) == (-1, None)
+    assert record(bought, (one,), back, (two,)) == Episodes()
+
+
 def test_the_legs_of_a_split_are_episodes_of_their_own() -> None:
     split = entries.pair(at(1, "s"), GroupKind.SPLIT, ASSETS, share_micros=7)
     merge = entries.pair(at(3, "m"), GroupKind.MERGE, ASSETS, share_micros=3)

@@ -6,7 +6,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from libs.common.db.engine import IDLE_SECONDS, transaction
 from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import Scope
 from services.ledger import commands
@@ -75,6 +78,28 @@ async def test_what_was_decided_before_is_posted_before_a_withdrawal(world: Worl
     done = await flow(world, BANKROLL - 41 * USDC, withdraw=True)
     assert done.cash_micros == 500_000
     assert await world.violations() == []
+
+
+async def test_what_is_decided_and_cannot_be_posted_yet_is_not_there_to_withdraw(world: World) -> None:
+    unknown = {"kind": "SPLIT", "side": None, "asset_id": None, "condition_id": "0xunknown"}
+    await world.attempt(Scope.EXEC_USER, 4 * USDC, 4 * USDC, **unknown)
+    with pytest.raises(Rejected, match=r"at most the 9,996\.00 USDC.*decided but not posted yet"):
+        await flow(world, BANKROLL - 4 * USDC + 1, withdraw=True)
+    command = uuid4()
+    assert (await flow(world, BANKROLL - 4 * USDC, withdraw=True, command_id=command)).cash_micros == 4 * USDC
+    assert not (await flow(world, BANKROLL - 4 * USDC, withdraw=True, command_id=command)).is_new
+    assert (await flow(world, 1)).cash_micros == 4 * USDC + 1
+
+
+async def test_a_flow_that_stands_still_is_cut_off_like_a_service(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(engine: AsyncEngine, *_: object, **__: object) -> Any:
+        async with transaction(engine) as connection:
+            return await connection.scalar(text("SELECT current_setting('idle_in_transaction_session_timeout')"))
+
+    monkeypatch.setattr(commands, "post_flow", look)
+    assert await flow(world, 1) == f"{IDLE_SECONDS:.0f}s"
 
 
 @pytest.mark.parametrize("amount", [0, -1, 10**15 + 1])

@@ -53,6 +53,19 @@ async def test_a_flow_that_posts_a_decision_in_a_settled_market_settles_it_too(w
     assert await world.violations() == []
 
 
+async def test_fills_that_no_log_tells_stand_as_the_listing_showed_them(world: World) -> None:
+    """A sale before or after a second purchase realises another profit; which it was only the listing says."""
+    steps = [("BUY", 10, 4), ("SELL", 3, 2), ("BUY", 7, 6)]
+    seen = [START + timedelta(microseconds=place) for place in range(3)]
+    events = [
+        await world.fill(side, shares, notional, tx_hash="0xone", first_source="DATA_API", detect_time=at)
+        for (side, shares, notional), at in reversed(list(zip(steps, seen, strict=True)))
+    ]
+    await world.post(*events)
+    assert await world.position(Scope.SHADOW_USER) == (14, 4 - 1 + 6, 2 - 1)  # 3 of the 10 that cost 4: 1
+    assert await world.violations() == []
+
+
 async def test_a_fee_that_the_log_tells_after_the_posting_is_not_paid_beside_what_held_it(world: World) -> None:
     event = await world.fill("BUY", 1_000_000, 500_010, first_source="DATA_API")
     assert await world.post(event) == 1

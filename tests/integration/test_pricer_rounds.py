@@ -272,6 +272,29 @@ async def given_redeem(database: Database, condition: str, at: datetime) -> None
         await connection.execute(insert(ActivityEvent).values(row))
 
 
+async def test_marks_that_could_not_be_announced_are_announced_later_and_by_the_next_life(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: object) -> None:
+        raise Unavailable("no bus")
+
+    await given_position(stage.database, "11")
+    stage.exchange.mids = {"11": 500_000}
+    await stage.after(0)
+    with monkeypatch.context() as patched:
+        patched.setattr(stage.rounds, "_publish_marks", away)
+        stage.exchange.mids = {"11": 600_000}
+        with pytest.raises(Unavailable):
+            await stage.after(30)
+    await stage.after(1)
+    assert [mark.price_micros for mark in stage.marks] == [600_000]
+    await stage.after(30)
+    assert stage.marks == []
+    stage.rounds = stage.pricer()
+    await stage.after(1)
+    assert [mark.price_micros for mark in stage.marks] == [600_000]
+
+
 async def test_a_refusal_of_marks_does_not_stop_resolutions(stage: Stage) -> None:
     await given_position(stage.database, "1")
     stage.exchange.refuses = True

@@ -6,6 +6,9 @@ is also the sum of its cash (of a SPLIT or MERGE: the leg's half). It is won if 
 
     win rate = episodes won / episodes closed, over all assets and all time; not defined before one was closed
 
+A SETTLEMENT begins no episode. What came late may leave a position flat before its settlement, or short after it: the
+episode closed last is resumed until the next settlement closes it again.
+
 A fee comes after the entry it was paid for, so one that finds the position flat belongs to the episode just closed, and
 so does cash without shares; before anything was held they belong to none.
 The ledger keeps an `Episodes` with every position and folds it with each entry: nobody counts them over again.
@@ -24,10 +27,18 @@ class Episodes:
     won: int = 0
     result_micros: int = 0
 
-    def moved(self, before_micros: int, after_micros: int, realised_micros: int) -> "Episodes":
-        """Return the record after an entry took the shares from `before` to `after` without crossing zero."""
+    def moved(
+        self, before_micros: int, after_micros: int, realised_micros: int, *, resumes: bool = False
+    ) -> "Episodes":
+        """Return the record after an entry took the shares from `before` to `after` without crossing zero.
+
+        One that `resumes` leaves zero in the episode closed last; `closed` is -1 then where none ever was.
+        """
         if before_micros == after_micros == 0:
             return self.charged(0, -realised_micros)
+        if before_micros == 0 and resumes:
+            won = self.won - (self.result_micros > 0)
+            return Episodes(self.closed - 1, won, self.result_micros + realised_micros)
         result = realised_micros if before_micros == 0 else self.result_micros + realised_micros
         if after_micros != 0:
             return Episodes(self.closed, self.won, result)
@@ -48,4 +59,4 @@ NO_EPISODES: Final = Episodes()
 
 def win_rate(won: int, closed: int) -> Fraction | None:
     """Return episodes won / episodes closed; None before one was closed."""
-    return Fraction(won, closed) if closed else None
+    return Fraction(won, closed) if closed > 0 else None

@@ -1,10 +1,10 @@
 """Average-cost fold of one position's entries (SPEC section 6), in integers.
 
 Adding shares adds their cost. Removing q of Q shares with cost C removes floor(C * q / Q), all of it at q = Q, and
-realises what they brought minus that. A short is the mirror image: its cost is minus its proceeds and buying back
-realises. An entry that crosses zero is two: it closes what is held, then opens the rest; its amount is shared by
-shares, rounded down on the closing part. Fees are not in cost, so `realized_pnl_micros` of a position excludes them;
-the results of its `episodes` do not.
+realises what they brought minus that. A short is the same with Q and C negative: its cost is minus its proceeds, and
+buying back realises. An entry that crosses zero is two: it closes what is held, then opens the rest; its amount is
+shared by shares, rounded down on the closing part. Fees are not in cost, so `realized_pnl_micros` of a position
+excludes them; the results of its `episodes` do not.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,13 +29,15 @@ class Holding:
     realized_pnl_micros: int = 0
     episodes: Episodes = NO_EPISODES
 
-    def moved(self, share_micros: int, cost_micros: int, realised_micros: int = 0) -> "Holding":
+    def moved(
+        self, share_micros: int, cost_micros: int, realised_micros: int = 0, *, resumes: bool = False
+    ) -> "Holding":
         """Return the position with these shares and cost after `realised_micros` more were realised."""
         return Holding(
             share_micros,
             cost_micros,
             self.realized_pnl_micros + realised_micros,
-            self.episodes.moved(self.share_micros, share_micros, realised_micros),
+            self.episodes.moved(self.share_micros, share_micros, realised_micros, resumes=resumes),
         )
 
 
@@ -52,22 +54,26 @@ def post(holding: Holding, entry: Entry) -> Holding:
     if entry.entry_type is EntryType.FEE:
         episodes = holding.episodes.charged(holding.share_micros, -entry.cash_delta_micros)
         return replace(holding, episodes=episodes)
-    return apply(holding, entry.share_delta_micros, entry.basis_micros)
+    resumes = entry.entry_type is EntryType.SETTLEMENT
+    return apply(holding, entry.share_delta_micros, entry.basis_micros, resumes=resumes)
 
 
-def apply(holding: Holding, share_delta_micros: int, basis_micros: int) -> Holding:
-    """Return `holding` after one entry; `basis_micros` is what its shares cost (negative: brought)."""
+def apply(holding: Holding, share_delta_micros: int, basis_micros: int, *, resumes: bool = False) -> Holding:
+    """Return `holding` after one entry; `basis_micros` is what its shares cost (negative: brought).
+
+    One that `resumes` begins no episode: it goes on with the one closed last.
+    """
     held, delta = holding.share_micros, share_delta_micros
     if delta == 0:
         return holding.moved(held, holding.cost_micros, -basis_micros)
     if held == 0 or (held > 0) == (delta > 0):
-        return holding.moved(held + delta, holding.cost_micros + basis_micros)
+        return holding.moved(held + delta, holding.cost_micros + basis_micros, resumes=resumes)
     if abs(delta) <= abs(held):
         return _reduce(holding, delta, basis_micros)
     magnitude = abs(basis_micros) * abs(held) // abs(delta)
     closing = magnitude if basis_micros >= 0 else -magnitude
     flat = _reduce(holding, -held, closing)
-    return flat.moved(held + delta, basis_micros - closing)
+    return flat.moved(held + delta, basis_micros - closing, resumes=resumes)
 
 
 def _reduce(holding: Holding, delta: int, basis_micros: int) -> Holding:

@@ -18,8 +18,8 @@ from services.ledger.store.session import Placed
 
 _TRADES: Final = text("""
 SELECT e.id, 'TRADE' AS kind, e.user_id, e.asset_id, o.condition_id, e.side, e.share_micros, e.usdc_notional_micros,
-       e.fee_micros, e.event_time, e.tx_hash, coalesce(e.log_index, e.ordinal) AS log_index, e.status, e.booked,
-       e.incarnation, NULL AS legs,
+       e.fee_micros, e.event_time, e.detect_time, e.tx_hash, coalesce(e.log_index, e.ordinal) AS log_index,
+       e.status, e.booked, e.incarnation, NULL AS legs,
        CASE e.first_source WHEN 'DATA_API' THEN (
          SELECT coalesce(p.log_index, l.log_index) FROM ledger_entry l LEFT JOIN entry_place p ON p.ref_id = l.ref_id
          WHERE l.scope = 'SHADOW_USER' AND l.user_id = e.user_id AND l.ref_id = e.id::text
@@ -29,8 +29,8 @@ WHERE e.id = ANY(:ids)
 """)
 
 _ACTIVITY: Final = text("""
-SELECT e.id, e.kind, e.user_id, e.condition_id, e.share_micros, e.event_time, e.tx_hash, e.ordinal AS log_index,
-       e.status, e.booked, 0 AS incarnation,
+SELECT e.id, e.kind, e.user_id, e.condition_id, e.share_micros, e.event_time, e.detect_time, e.tx_hash,
+       e.ordinal AS log_index, e.status, e.booked, 0 AS incarnation,
        ARRAY(SELECT o.asset_id::text FROM outcome_asset o WHERE o.condition_id = e.condition_id
              ORDER BY o.outcome_index) AS legs
 FROM activity_event e
@@ -39,7 +39,8 @@ WHERE e.id = ANY(:ids)
 
 _SYNCS: Final = text("""
 SELECT id, kind, user_id, condition_id, asset_id, share_delta_micros AS share_micros, cash_delta_micros, price_micros,
-       ref_id, event_time, tx_hash, NULL::int AS log_index, 'CANONICAL' AS status, true AS booked, 0 AS incarnation
+       ref_id, event_time, detect_time, tx_hash, NULL::int AS log_index, 'CANONICAL' AS status,
+       true AS booked, 0 AS incarnation
 FROM position_sync WHERE id = ANY(:ids)
 """)
 
@@ -111,7 +112,11 @@ async def event_facts(connection: AsyncConnection, events: Mapping[UUID, tuple[E
         if ids:
             rows |= {row.id: row for row in await connection.execute(query, {"ids": ids})}
     facts = Facts()
-    ordered = sorted(rows.values(), key=lambda row: order_of(row.event_time, row.tx_hash, row.log_index))
+    # Fills of one transaction that no log tells stand as the API listed them, a microsecond of detection apart.
+    ordered = sorted(
+        rows.values(),
+        key=lambda row: (order_of(row.event_time, row.tx_hash, row.log_index), row.detect_time, row.id),
+    )
     for event, (kind, user) in events.items():
         row = rows.get(event)
         if row is None or row.user_id != user:

@@ -22,7 +22,14 @@ from services.ledger.store.facts import attempt_facts
 from services.ledger.store.session import Session
 
 FLOW_MAX_MICROS: Final = 10**15
-_BALANCE: Final = text("SELECT cash_micros, deposits_micros, withdrawals_micros FROM portfolio WHERE id = :id")
+_BALANCE: Final = text("""
+SELECT cash_micros, coalesce((
+  SELECT sum(filled_notional_micros + fee_micros) FROM copy_attempt
+  WHERE portfolio_id = p.id AND posted_at IS NULL AND decision = 'EXECUTE' AND (side = 'BUY' OR kind = 'SPLIT')), 0)
+  AS spent_micros
+FROM portfolio p WHERE id = :id
+""")
+"""Cash, and what attempts spend that could not be posted yet: the simulator counts it as gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +84,11 @@ async def post_flow(
         await session.apply()
         is_new = session.posted[owner.scope, entry_type] > posted
         after = (await connection.execute(_BALANCE, {"id": owner.portfolio_id})).one()
-        if after.cash_micros < 0:
+        if is_new and entry_type is EntryType.WITHDRAWAL and after.cash_micros < after.spent_micros:
+            free = max(0, before.cash_micros - int(before.spent_micros))
             raise Rejected(
-                f"expected at most the {usdc(before.cash_micros)} USDC of cash the portfolio has, "
-                f"got {usdc(amount_micros)}; positions are not sold for a withdrawal"
+                f"expected at most the {usdc(free)} USDC of cash the portfolio has, got {usdc(amount_micros)}; "
+                "positions are not sold for a withdrawal, and what is decided but not posted yet is spent"
             )
         if is_new:
             detail = {"amount_micros": amount_micros, "scope": owner.scope, "user": user, "command_id": str(command_id)}
