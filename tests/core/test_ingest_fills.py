@@ -332,6 +332,16 @@ def test_taking_back_a_log_never_seen_reverses_the_fill_the_api_told_of() -> Non
     assert [fill.incarnation for fill in standing(fold([row()], replace(log(3), removed=True), again)[0])] == [1]
 
 
+def test_a_log_taken_back_again_reverses_what_a_late_row_of_its_block_revived() -> None:
+    later = timedelta(seconds=2)
+    mined_again = replace(log(3), block_hash=OTHER_BLOCK, block_number=101, event_time=NOON + later)
+    removed = replace(mined_again, removed=True)
+    late = replace(row(), event_time=NOON + later)
+    fills, _ = fold([row()], mined_again, removed, [late])
+    assert [fill.incarnation for fill in standing(fills)] == [1]
+    assert standing(fold([row()], mined_again, removed, [late], mined_again, removed)[0]) == []
+
+
 def test_an_echo_after_the_taking_back_revives_nothing() -> None:
     fills, _ = fold(log(3), replace(log(3), removed=True), log(3))
     assert standing(fills) == []

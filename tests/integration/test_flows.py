@@ -81,7 +81,7 @@ async def test_what_was_decided_before_is_posted_before_a_withdrawal(world: Worl
 
 
 async def test_what_is_decided_and_cannot_be_posted_yet_is_not_there_to_withdraw(world: World) -> None:
-    unknown = {"kind": "SPLIT", "side": None, "asset_id": None, "condition_id": "0xunknown"}
+    unknown: dict[str, Any] = {"kind": "SPLIT", "side": None, "asset_id": None, "condition_id": "0xunknown"}
     await world.attempt(Scope.EXEC_USER, 4 * USDC, 4 * USDC, **unknown)
     with pytest.raises(Rejected, match=r"at most the 9,996\.00 USDC.*decided but not posted yet"):
         await flow(world, BANKROLL - 4 * USDC + 1, withdraw=True)

@@ -87,11 +87,12 @@ class Transaction:
         self._reconsider(log.key)
 
     def _take_back_unseen(self, log: LogSighting) -> None:
-        """Reverse the fill of which only the API told, and whose log is taken back before it was ever seen."""
+        """Reverse the fill of which only the API told, and whose log is taken back before it was ever seen.
+
+        Or seen and taken back before: then the API's row told of the same block late.
+        """
         tally = self._tally
-        if any(fill.is_at(log.log_index, log.block_hash) for fill in tally.of(log.key)) or any(
-            fill.block not in (None, log.block_hash) for fill in tally.fills
-        ):
+        if any(fill.block not in (None, log.block_hash) for fill in tally.fills):
             return
         told = [fill for fill in self._free(log.key) if fill.event_time == log.event_time]
         if fill := nearest(told, log.cash_micros):
