@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, TypeVar
+from uuid import UUID
 
 from libs.common.domain.kinds import Source
 from services.ingest.core.fills import Fill, FillChanges
@@ -117,21 +118,22 @@ class Transaction:
                 return False
         return True
 
-    def _place(self, log: LogSighting) -> Fill:
-        """Give a log to the fill it is of and return that.
+    def _place(self, log: LogSighting, held: Sequence[UUID] = ()) -> Fill:
+        """Give a log to the fill it is of and return that; fills that are `held` are about to get another one.
 
         First choice is a fill of its cash that has no log; then one whose log contradicts it, which moves on; then any
         without a log, flagged: the count allows no further fill. Only where every fill has its log is it a new one.
         """
         tally, cash = self._tally, log.cash_micros
-        free = self._free(log.key)
+        free = [fill for fill in self._free(log.key) if fill.id not in held]
         fill = nearest(free, cash)
         if fill is None:
             contradicted = [each for each in tally.standing(log.key) if each.contradictions(Source.CHAIN)]
             if holder := nearest(contradicted, cash):
                 other, sight = tally.detach(holder, log.seen_at)
+                home = self._place(other, (*held, holder.id))  # first, as it may be of a block that was replaced
                 tally.attach(holder, log)
-                tally.hand_over(holder, self._place(other), Source.CHAIN, other.cash_micros, sight)
+                tally.hand_over(holder, home, Source.CHAIN, other.cash_micros, sight)
                 return holder
             fill = free[0] if free else None
         if fill is None:
