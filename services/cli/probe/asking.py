@@ -18,7 +18,8 @@ from services.cli.probe.targets import Target
 ANSWER_SECONDS: Final = 10.0
 SKEW_SECONDS_MAX: Final = 5.0
 PER_SECOND_MAX: Final = 5
-"""It may run beside a stack, whose budget it does not share: a quarter of it is left to spare."""
+"""It asks a few dozen things and may run beside a stack, whose budget it does not share: slowly, so that what the two
+ask together stays within what the exchange bears."""
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """The probe's way through the endpoints: what one answers names what the next is asked about."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,6 +44,7 @@ from services.cli.probe.report import Check, Report
 from services.cli.probe.targets import Target
 
 ROWS: Final = 100
+Query = list[tuple[str, str | int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class _Way:
 
     async def trades(self) -> None:
         """Ask who traded what last; optional, for it only names what to ask about."""
-        query: list[tuple[str, str | int]] = [("limit", ROWS), ("taker_only", "false"), _fresh()]
+        query: Query = [("limit", ROWS), ("taker_only", "false"), _fresh()]
         check, document = await self.asker.ask("data", "GET /v2/trades", query, needed=False)
         rows = _taken(check, document, lambda page: decode_page(page).rows)
         for wallet, token, condition in check.judge(rows, _trade, known.TRADE) if rows else ():
@@ -120,8 +121,9 @@ class _Way:
         if not self.tokens:
             self._nothing("gamma", "GET /markets/keyset?clob_token_ids", "token")
         else:
-            query: list[tuple[str, str | int]] = [("clob_token_ids", each) for each in self.tokens[:IDS_PER_CALL]]
+            query: Query = [("clob_token_ids", each) for each in self.tokens[:IDS_PER_CALL]]
             found = await self._listing("clob_token_ids", [*query, ("closed", "false"), ("limit", ROWS)])
+            await self._listing("clob_token_ids, closed", [*query, ("closed", "true"), ("limit", ROWS)])
             self.facts.markets = found or listed
         if self.conditions:
             query = [("condition_ids", each) for each in self.conditions[:IDS_PER_CALL]]
@@ -132,7 +134,7 @@ class _Way:
             if document is not None:
                 check.judge([document], decode_market, known.MARKET)
 
-    async def _listing(self, name: str, query: Sequence[tuple[str, str | int]], *, needed: bool = True) -> list[Any]:
+    async def _listing(self, name: str, query: Query, *, needed: bool = True) -> list[Any]:
         check, document = await self.asker.ask(
             "gamma", "GET /markets/keyset", query, needed=needed, label=f"GET /markets/keyset ({name})"
         )
@@ -147,19 +149,32 @@ class _Way:
             self._nothing("data", "GET /v2/positions", "wallet")
             return
         wallet = self.wallets[0]
-        query: list[tuple[str, str | int]] = [("user", wallet), ("limit", ROWS)]
-        sort: list[tuple[str, str | int]] = [("sort_by", "TIMESTAMP"), ("sort_direction", "DESC")]
-        check, document = await self.asker.ask("data", "GET /v2/activity", [*query, ("start", 1), *sort, _fresh()])
-        rows = _taken(check, document, lambda page: decode_page(page).rows)
-        found = check.judge(rows, lambda wire: _activity(wire, wallet), known.ACTIVITY) if rows else []
+        latest: Query = [("user", wallet), ("start", 1), ("sort_by", "TIMESTAMP"), ("sort_direction", "DESC")]
+        found, cursor = await self._activity("GET /v2/activity", wallet, [*latest, ("limit", ROWS)])
         self._learn(tokens=[row.asset_id for row in found if row.type == "TRADE"])
-        what: list[tuple[str, str | int]] = [
-            ("status", "OPEN"),
-            ("filter_type", "TOKENS"),
-            ("filter_amount", 0),
-            ("include_archived", "true"),
-        ]
-        check, document = await self.asker.ask("data", "GET /v2/positions", [*query, *what, _fresh()])
+        if found:
+            until = max(row.timestamp for row in found)
+            found, cursor = await self._activity(
+                "GET /v2/activity (until a time, a row a page)", wallet, [*latest, ("end", until), ("limit", 1)]
+            )
+        if found and cursor:
+            await self._activity(
+                "GET /v2/activity (next page)", wallet, [*latest, ("end", until), ("limit", 1), ("cursor", cursor)]
+            )
+        listed: Query = [("user", wallet), ("sort_by", "TIMESTAMP"), ("sort_direction", "ASC"), ("limit", ROWS)]
+        every: Query = [("filter_type", "TOKENS"), ("filter_amount", 0), ("include_archived", "true")]
+        await self._positions("GET /v2/positions", [*listed, ("status", "OPEN"), *every])
+        await self._positions("GET /v2/positions (closed)", [*listed, ("status", "CLOSED"), ("start", 1)])
+
+    async def _activity(self, label: str, wallet: str, query: Query) -> tuple[list[ActivityRow], str | None]:
+        check, document = await self.asker.ask("data", "GET /v2/activity", [*query, _fresh()], label=label)
+        page = _taken(check, document, decode_page)
+        if not page:
+            return [], None
+        return check.judge(page.rows, lambda wire: _activity(wire, wallet), known.ACTIVITY), page.next_cursor
+
+    async def _positions(self, label: str, query: Query) -> None:
+        check, document = await self.asker.ask("data", "GET /v2/positions", [*query, _fresh()], label=label)
         if rows := _taken(check, document, lambda page: decode_page(page).rows):
             check.judge(rows, decode_position, known.POSITION)
 
@@ -170,7 +185,7 @@ class _Way:
         if not self.conditions:
             self._nothing("data", "GET /v2/resolutions", "condition")
             return
-        query: list[tuple[str, str | int]] = [
+        query: Query = [
             ("condition", ",".join(dict.fromkeys(self.conditions[:CONDITIONS_PER_CALL]))),
             _fresh(),
         ]
@@ -203,7 +218,7 @@ class _Way:
         check, document = await self.asker.ask("clob", "GET /book", [("token_id", token)], needed=False)
         if document is not None:
             check.judge([document], decode_book, known.BOOK)
-        query: list[tuple[str, str | int]] = [("token_id", token), ("side", "BUY")]
+        query: Query = [("token_id", token), ("side", "BUY")]
         _, document = await self.asker.ask("clob", "GET /price", query, needed=False, listed=False)
         if isinstance(document, dict):
             try:
