@@ -16,7 +16,7 @@ from services.simulator.core.decide import decide
 from services.simulator.core.facts import Clock, Group
 from services.simulator.core.portfolio import PortfolioState, Trade
 from services.simulator.core.rules import Rules
-from services.simulator.core.schedule import is_stale, needs_book, own_due
+from services.simulator.core.schedule import is_history, needs_book, own_due
 from services.simulator.records import Decided
 from services.simulator.store.rows import BookKey, Candidate, LockedPortfolio, Market, Switches
 
@@ -101,7 +101,7 @@ def _wait_until(candidate: Candidate, due: datetime, rules: Rules, facts: Facts)
     if (
         facts.market.of(candidate.group) is None
         and now < due + MARKET_WAIT
-        and not is_stale(candidate.group, rules, now)
+        and not is_history(candidate.group, rules, now)
     ):
         return now + RETRY
     return None

@@ -70,12 +70,14 @@ def test_the_specs_own_names_are_accepted() -> None:
         ({"copy_pct": 101}, "less than or equal to 100"),
         ({"copy_pct": "much"}, "expected a number, got 'much'"),
         ({"min_trade_notional_micros": 5.5}, "expected whole micros .1 USDC is 1000000., got the decimal 5.5"),
-        ({"min_trade_notional_micros": 5}, "less than a cent, write 5000000"),
         ({"min_trade_notional_micros": True}, "micros"),
         ({"jitter_ms": -1}, "jitter_ms"),
         ({"max_spread_micros": 1_000_001}, "max_spread_micros"),
         ({"below_min": "MAYBE"}, "CLAMP_UP"),
-        ({"min_trade_notional_micros": 300_000_000}, "no order could ever be made"),
+        (
+            {"min_trade_notional_micros": 300_000_000, "max_trade_notional_micros": 250_000_000},
+            "no order could ever be made",
+        ),
         ({"copy_pct": 1, "COPY_PCT": 2}, "set twice"),
         ({"copy_pct": float("nan")}, "copy_pct"),
     ],
@@ -107,6 +109,7 @@ def test_a_file_has_a_global_part_users_and_a_bankroll() -> None:
         ({"global": 5}, "global: expected a JSON object, got int"),
         ({"users": {"otter": {"x": 1}}}, "users.otter: x: unknown setting"),
         ({"bankroll_micros": 1.5}, "bankroll_micros: expected whole micros"),
+        ({"bankroll": 10_000}, "bankroll: expected micros .1 USDC is 1000000., got 10000; write 10000000000"),
         ({"wallets": []}, "wallets: unknown setting"),
     ],
 )
@@ -123,7 +126,10 @@ def test_a_wrong_file_is_refused_with_its_place(content: object, complaint: str)
         ({"jitter_ms": -1}, "jitter_ms: expected greater than or equal to 0, got -1"),
         ({"depth_multiple": "-0.5"}, "depth_multiple: expected greater than or equal to 0, got"),
         ({"below_min": "MAYBE"}, "below_min: expected 'CLAMP_UP' or 'SKIP', got 'MAYBE'"),
-        ({"max_trade_notional_micros": 4_999_999}, r"at least min_trade_notional_micros \(5000000\), got 4999999"),
+        (
+            {"max_trade_notional_micros": 4_999_999, "min_trade_notional_micros": 5_000_000},
+            r"at least min_trade_notional_micros \(5000000\), got 4999999",
+        ),
         ({"decision_latency_ms": 117_751}, "max_event_age_seconds: expected at least 121, got 120"),
         ({"market_blacklist": ["will-it-rain"]}, "market_blacklist: expected condition ids .* got 'will-it-rain'"),
         ({"copy_pct": 0, "jitter_ms": -1}, "copy_pct: .*; jitter_ms: "),
@@ -140,6 +146,8 @@ def test_a_refusal_names_the_setting_what_was_expected_and_what_came(values: dic
     [
         {"decision_latency_ms": 117_750},  # 2000 + 117750 + 250 ms is just 120 s
         {"max_event_age_seconds": 2},  # nothing is ever copied, and whoever sets that is told so
+        {"max_trade_notional_micros": 4_999_999},  # below the minimum by default: SPEC 5 skips everything
+        {"min_trade_notional_micros": 1},  # no minimum
         {"user_max_trade_notional_micros": 999_999},
         {"user_max_trade_notional_micros": 1_000_000},
         {"min_trade_notional_micros": 250_000_000},

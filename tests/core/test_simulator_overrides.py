@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.domain.config import CopyConfig, merge
 from services.simulator.core.rules import compile_rules
-from services.simulator.core.schedule import is_stale, own_due
+from services.simulator.core.schedule import own_due
 from tests.support.decisions import BUY, GLOBAL, GROUP, NOW, SELL, Scene, book, levels, usdc
 
 RICH = BUY.with_(equity_micros=usdc(100_000), peak_equity_micros=usdc(100_000))
@@ -92,10 +92,3 @@ def test_latency_and_the_largest_jitter_belong_to_the_delay() -> None:
         assert delays <= {GROUP.closed_at + timedelta(milliseconds=5), GROUP.closed_at + timedelta(milliseconds=6)}
     rules = compile_rules(merge({"decision_latency_ms": 5, "jitter_ms": 1}), 1)
     assert len({own_due(GROUP, rules, seed) for seed in range(50)}) == 2
-
-
-def test_a_group_of_the_greatest_age_is_not_stale_yet() -> None:
-    rules = compile_rules(merge({"max_event_age_seconds": 5}), 1)
-    born = GROUP.first_event_time
-    assert not is_stale(GROUP, rules, born + timedelta(seconds=5))
-    assert is_stale(GROUP, rules, born + timedelta(seconds=5, microseconds=1))

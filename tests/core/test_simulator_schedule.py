@@ -4,10 +4,12 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import pytest
+
 from libs.common.domain.config import CopyConfig, merge
 from services.simulator.core.facts import Group
 from services.simulator.core.rules import compile_rules
-from services.simulator.core.schedule import AHEAD, Schedule, is_stale, needs_book, own_due
+from services.simulator.core.schedule import AHEAD, Schedule, is_history, needs_book, own_due
 from tests.support.decisions import GROUP, NOW, SPLIT
 
 RULES = compile_rules(CopyConfig(), 1)
@@ -99,5 +101,13 @@ def test_only_live_trades_need_a_book() -> None:
     old = replace(GROUP, first_event_time=NOW - timedelta(seconds=120, microseconds=1))
     assert needs_book(GROUP, RULES, NOW)
     assert not needs_book(SPLIT.group, RULES, NOW)
-    assert is_stale(old, RULES, NOW)
+    assert is_history(old, RULES, NOW)
     assert not needs_book(old, RULES, NOW)
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [(5, 120), (120, 120), (200, 200)])
+def test_a_group_is_history_when_it_is_neither_live_nor_young_enough(limit: int, seconds: int) -> None:
+    rules = compile_rules(merge({"max_event_age_seconds": limit}), 1)
+    born = GROUP.first_event_time
+    assert not is_history(GROUP, rules, born + timedelta(seconds=seconds))
+    assert is_history(GROUP, rules, born + timedelta(seconds=seconds, microseconds=1))

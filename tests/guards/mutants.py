@@ -17,7 +17,7 @@ from services.simulator.core.rules import Rules, compile_rules
 CORE: Final = "services.simulator.core"
 JUDGED: Final[dict[str, frozenset[str] | None]] = {
     "decide": None, "guardrails": None, "sizing": None, "walk": None, "fees": None, "rules": None,
-    "schedule": frozenset({"own_due", "is_stale", "needs_book"}),
+    "schedule": frozenset({"own_due", "is_history", "needs_book"}),
     "portfolio": frozenset({f"PortfolioState.{name}" for name in ("view", "take", "decided", "apply")}),
     "libs.common.domain.statistics": frozenset({"equity", "loss_since", "peak_with", "drawdown"}),
 }  # fmt: skip

@@ -253,6 +253,18 @@ async def test_a_stale_group_gets_no_book(world: World) -> None:
     assert (attempt.book_hash, attempt.counterfactual_share_micros, world.exchange.calls) == (None, None, [])
 
 
+async def test_a_live_group_gets_its_book_however_low_the_age_limit_is(world: World) -> None:
+    await apply_config_file(world.database.url(), None, {"global": {"max_event_age_seconds": 2}})
+    await world.replica(USER).configs.merge()
+    replica = world.replica(USER)
+    await replica.hear(await world.close_group(age_s=30))
+    await replica.decide_all()
+    (attempt,) = await world.attempts(USER)
+    assert attempt.reason_codes == ["STALE_EVENT"]
+    assert attempt.book_hash is not None
+    assert attempt.counterfactual_share_micros
+
+
 async def test_flags_and_disabled_users_are_read_with_the_decision(world: World) -> None:
     await world.flag("engine_paused", {"paused": True})
     await world.execute("UPDATE followed_user SET enabled = false WHERE id = :id", id=OTTER)
@@ -438,17 +450,23 @@ async def test_proportional_sells_look_at_their_position_before_the_group(world:
     member = uuid4()
     group = await world.close_group(side="SELL")
     await world.execute("INSERT INTO event_group_member VALUES (:e, :g, 0)", e=member, g=group)
-    for ref, shares, when in (("bought", 8000, before), (str(member), -2000, before)):
+    (began,) = await world.execute("SELECT first_event_time AS at, first_ordinal FROM event_group")
+    place = began.first_ordinal
+    entries = (
+        ("bought", 7500, before, 7), ("block before", 500, began.at, place - 1), (str(member), -2000, began.at, place),
+        ("block behind", -700, began.at, place + 1), ("later", 200, datetime.now(UTC), 0),
+    )  # fmt: skip
+    for ref, shares, when, index in entries:
         await world.execute(
             "INSERT INTO ledger_entry (id, portfolio_id, scope, user_id, asset_id, entry_type, share_delta_micros,"
-            " cash_delta_micros, ref_id, event_time, created_at)"
-            " VALUES (:i, :p, 'SHADOW_USER', :u, :a, 'TRADE_FILL', :s, 0, :r, :t, :t)",
-            i=uuid4(), p=shadow, u=OTTER, a=YES, s=usdc(shares), r=ref, t=when,
+            " cash_delta_micros, ref_id, event_time, log_index, created_at)"
+            " VALUES (:i, :p, 'SHADOW_USER', :u, :a, 'TRADE_FILL', :s, 0, :r, :t, :l, :t)",
+            i=uuid4(), p=shadow, u=OTTER, a=YES, s=usdc(shares), r=ref, t=when, l=index,
         )  # fmt: skip
     await world.execute(
         "INSERT INTO position (portfolio_id, asset_id, share_micros, cost_micros, realized_pnl_micros, flags,"
         " updated_at) VALUES (:p, :a, :s, 0, 0, '{}', :t)",
-        p=shadow, a=YES, s=usdc(6000), t=before,
+        p=shadow, a=YES, s=usdc(5500), t=before,
     )  # fmt: skip
     replica = world.replica(USER)
     await replica.hear(group)

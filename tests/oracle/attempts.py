@@ -20,6 +20,7 @@ def cases(tape: Tape, run: Run, clock: Clock, rules: dict[int, Rules]) -> Iterat
     """Yield every attempt in its portfolio's order with what the portfolio had taken of its book version before."""
     groups = {group["id"]: group for group in run["groups"]}
     switches, shadow = read_switches(tape, run), _shadow_entries(run)
+    places = {row["id"]: -1 if row["log_index"] is None else row["log_index"] for row in run["events"]}
     closes = {row["condition_id"]: row["close_time"] for row in run["markets"]}
     fills: dict[str, list[Row]] = {}
     for row in sorted(run["fills"], key=lambda row: int(row["level"])):
@@ -43,7 +44,7 @@ def cases(tape: Tape, run: Run, clock: Clock, rules: dict[int, Rules]) -> Iterat
                 seen,
                 switches,
                 closes.get(row["condition_id"]),
-                _held_before(group, shadow),
+                _held_before(group, shadow, places),
             )
             yield case
             tripped = tripped or "BREAKER_DRAWDOWN" in row["reason_codes"]
@@ -60,12 +61,20 @@ def _shadow_entries(run: Run) -> dict[tuple[str, str], list[Row]]:
     return found
 
 
-def _held_before(group: Row, shadow: dict[tuple[str, str], list[Row]]) -> int:
-    """Return what they held of the group's token when it began, its own fills left out."""
+def _held_before(group: Row, shadow: dict[tuple[str, str], list[Row]], places: dict[str, int]) -> int:
+    """Return what they held of the group's token when it began, its own fills left out.
+
+    Of what happened in the same second, logs behind the group's first came later.
+    """
+    entries = shadow.get((group["user_label"], group["asset_id"]), [])
+    began = group["first_event_time"]
+    own = [row["ref_id"] for row in entries if row["ref_id"] in group["event_ids"] and row["event_time"] == began]
+    first = min((places.get(event, -1) for event in own), default=-1)
     return sum(
         row["share_delta_micros"]
-        for row in shadow.get((group["user_label"], group["asset_id"]), [])
-        if row["event_time"] <= group["first_event_time"] and row["ref_id"] not in group["event_ids"]
+        for row in entries
+        if row["ref_id"] not in group["event_ids"]
+        and (row["event_time"] < began or (row["event_time"] == began and places.get(row["ref_id"], -1) <= first))
     )
 
 

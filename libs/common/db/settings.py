@@ -84,9 +84,9 @@ class SetLayers:
         where = self.name_of(user)
         if user in self.malformed:
             raise ConfigRejected(where, [Problem("values", "expected a JSON object in each configuration row")])
-        own = {} if user is None else self.values.get(user, {})
+        own = self.values.get(user, {})
         config = merge(self.values[None], own, where=where)
-        if problems := contradictions(config, own=None if user is None else own):
+        if problems := contradictions(config, own):
             raise ConfigRejected(where, problems)
         return config
 

@@ -22,6 +22,12 @@ AGGREGATION_WINDOW_MS: Final = 2_000
 """How long a group stays open (SPEC 4); no decision on it can come sooner."""
 DEFAULT_WAIT_MS: Final = 1_000
 """Latency and jitter together as they are unless somebody sets them."""
+_AMOUNTS: Final = (
+    "min_trade_notional_micros",
+    "max_trade_notional_micros",
+    "user_max_trade_notional_micros",
+    "min_marketable_micros",
+)
 _IDENTIFIER: Final = re.compile(r"0x[0-9a-f]+|[0-9]+")
 
 
@@ -36,14 +42,9 @@ def _whole(value: object) -> object:
 
 def _amount(value: object) -> object:
     try:
-        whole = _whole(value)
+        return _whole(value)
     except ValueError:
         raise ValueError(f"expected whole micros (1 USDC is {MICROS}), got the decimal {value}") from None
-    if isinstance(whole, int) and 0 < whole < LOT_SHARE_MICROS:
-        raise ValueError(
-            f"expected micros (1 USDC is {MICROS}); {whole} would be less than a cent, write {whole * MICROS}?"
-        )
-    return whole
 
 
 def _decimal(value: object) -> object:
@@ -209,8 +210,9 @@ def overrides(
     """
     named = canonical(values, where)
     config = merge(over or {}, named, where=where)
-    known = {name for layer in (over or {}, named) for name, value in layer.items() if value is not None}
-    problems = contradictions(config, own=None if over is None else named, known=known if is_part else None)
+    own = {name for name, value in named.items() if value is not None}
+    known = {*own, *(name for name, value in (over or {}).items() if value is not None)}
+    problems = contradictions(config, own, known if is_part else None)
     if problems:
         raise ConfigRejected(where, problems)
     shown = document(config)
@@ -241,19 +243,17 @@ def youngest_decision_ms(config: CopyConfig) -> int:
     return AGGREGATION_WINDOW_MS + config.decision_latency_ms + config.jitter_ms
 
 
-def contradictions(
-    config: CopyConfig, own: Mapping[str, Any] | None = None, known: Collection[str] | None = None
-) -> list[Problem]:
-    """Return what contradicts in a merged configuration; `own` names what a user's row sets, None for the global row.
+def contradictions(config: CopyConfig, own: Collection[str], known: Collection[str] | None = None) -> list[Problem]:
+    """Return what contradicts in a merged configuration; `own` names what the row that is judged sets.
 
-    With `known` only what those settings alone contradict. A user's own maximum below the inherited minimum is no
-    contradiction: SPEC 5 gives it a meaning, nothing of theirs is copied (BELOW_MIN_NOTIONAL); `remarks` tells of it.
+    With `known` only what those settings alone contradict. A maximum below a minimum that the row does not set is no
+    contradiction: SPEC 5 gives it a meaning, nothing is copied (BELOW_MIN_NOTIONAL); `remarks` tells of it.
     Nor are loss limits in any order: whichever is met first stops. Waiting longer than a group may age is one.
     """
     found: list[tuple[str, str, str]] = []
     least, most = "min_trade_notional_micros", "max_trade_notional_micros"
     bounds = config.min_trade_notional_micros, config.max_trade_notional_micros
-    if bounds[1] < bounds[0] and (own is None or {least, most} <= own.keys()):
+    if bounds[1] < bounds[0] and {least, most} <= set(own):
         text = f"expected at least {least} ({bounds[0]}), got {bounds[1]}: no order could ever be made"
         found.append((most, least, text))
     youngest_ms = youngest_decision_ms(config)
@@ -270,7 +270,11 @@ def contradictions(
 
 def remarks(config: CopyConfig) -> list[str]:
     """Return what is allowed but probably not meant, in sentences."""
-    found = []
+    found = [
+        f"{name} is {value} micros, less than a cent; {value} USDC would be {value * MICROS}"
+        for name in _AMOUNTS
+        if (value := getattr(config, name)) is not None and 0 < value < LOT_SHARE_MICROS
+    ]
     for name in ("max_trade_notional_micros", "user_max_trade_notional_micros"):
         value = getattr(config, name)
         if value is not None and value < config.min_trade_notional_micros:

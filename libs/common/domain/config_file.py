@@ -6,8 +6,9 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from libs.common.domain.config import Amount, canonical, overrides
-from libs.common.domain.config_problem import ConfigRejected, problems_of
+from libs.common.domain.config_problem import ConfigRejected, Problem, problems_of
 from libs.common.domain.errors import Rejected
+from libs.common.domain.money import MICROS
 
 
 class ConfigFile(BaseModel):
@@ -49,6 +50,9 @@ def read_config_file(content: object, where: str = "config") -> ConfigFile:
             )
         elif lower in _BANKROLL_KEYS:
             bankroll = value
+            if lower == "bankroll" and isinstance(value, int) and 0 < value < MICROS:
+                text = f"expected micros (1 USDC is {MICROS}), got {value}; write {value * MICROS}?"
+                raise ConfigRejected(where, [Problem(str(key), text)])
         else:
             shared.update(canonical({key: value}, where))
     global_values = overrides(shared, where=f"{where}: global", is_part=True)

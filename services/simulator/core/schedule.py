@@ -21,6 +21,9 @@ LaneKey = UUID | None
 """The user of an EXEC_USER portfolio; None for EXEC_GLOBAL."""
 AHEAD: Final = timedelta(milliseconds=250)
 """How long before its due a group comes up, so that what its decision needs can be arranged before it counts."""
+LIVE: Final = timedelta(seconds=120)
+"""A younger group is of live trading: it gets its book whatever age limit is set, so that its skip has a counterfactual
+and can be decided again under another configuration."""
 
 
 def own_due(group: Group, rules: Rules, seed: int) -> datetime:
@@ -30,9 +33,9 @@ def own_due(group: Group, rules: Rules, seed: int) -> datetime:
     return group.closed_at + rules.decision_latency + timedelta(milliseconds=jitter)
 
 
-def is_stale(group: Group, rules: Rules, now: datetime) -> bool:
-    """Tell whether a group is too old to be copied."""
-    return now - group.first_event_time > rules.event_age
+def is_history(group: Group, rules: Rules, now: datetime) -> bool:
+    """Tell whether a group is neither live nor young enough to be copied."""
+    return now - group.first_event_time > max(LIVE, rules.event_age)
 
 
 @dataclass(slots=True)
@@ -158,5 +161,5 @@ class Schedule:
 
 
 def needs_book(group: Group, rules: Rules, now: datetime) -> bool:
-    """Tell whether a group must have its book before it is decided: every TRADE that is not stale."""
-    return group.kind is GroupKind.TRADE and not is_stale(group, rules, now)
+    """Tell whether a group must have its book before it is decided: every TRADE that is not history."""
+    return group.kind is GroupKind.TRADE and not is_history(group, rules, now)

@@ -1,4 +1,4 @@
-"""Closed groups outside of decisions: those a message names, and those that still wait."""
+"""Closed groups: those a message names, those that still wait, and what was held before them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from libs.common.bus.streams import GROUPS_CLOSED
 from libs.common.domain.kinds import Scope
 from services.simulator.core.facts import Group
 from services.simulator.store import statements as sql
-from services.simulator.store.driver import driver_connection
+from services.simulator.store.driver import Connection, driver_connection
 from services.simulator.store.rows import Candidate, attempted_of, group_of
 
 
@@ -40,3 +40,18 @@ class GroupStore:
         }
         async with driver_connection(self._engine) as connection:
             return [group_of(row) for row in await sql.MISSING.rows(connection, **parameters)]
+
+
+async def shadow_held(connection: Connection, groups: Sequence[Group]) -> dict[UUID, int]:
+    """Return the shares followed users held of a group's token before it, by group."""
+    if not groups:
+        return {}
+    rows = await sql.SHADOW_HELD.rows(
+        connection,
+        groups=[group.id for group in groups],
+        users=[group.user_id for group in groups],
+        assets=[group.asset_id for group in groups],
+        before=[group.first_event_time for group in groups],
+        ordinals=[group.first_ordinal for group in groups],
+    )
+    return {row["group_id"]: int(row["share_micros"]) for row in rows}

@@ -20,8 +20,9 @@ from services.simulator.core.rules import Rules
 from services.simulator.records import clock_from, market_from, view_from
 from services.simulator.store import history_statements as sql
 from services.simulator.store.driver import Connection, Record
+from services.simulator.store.groups import shadow_held
 from services.simulator.store.rows import book_of, group_of, trade_of
-from services.simulator.store.statements import CONFIG_VALUES, SHADOW_HELD
+from services.simulator.store.statements import CONFIG_VALUES
 
 PAGE: Final = 250
 """Decisions read at a time."""
@@ -162,16 +163,7 @@ class History:
 
     async def shadow_held(self, groups: Sequence[Group]) -> dict[UUID, int]:
         """Return what followed users held of a group's token before it."""
-        if not groups:
-            return {}
-        rows = await SHADOW_HELD.rows(
-            self._connection,
-            groups=[group.id for group in groups],
-            users=[group.user_id for group in groups],
-            assets=[group.asset_id for group in groups],
-            before=[group.first_event_time for group in groups],
-        )
-        return {row["group_id"]: int(row["share_micros"]) for row in rows}
+        return await shadow_held(self._connection, groups)
 
 
 def _book(row: Record, side: str | None) -> Book:

@@ -14,6 +14,7 @@ from services.simulator.core.facts import Group
 from services.simulator.core.portfolio import Holding, PortfolioState, Trade
 from services.simulator.store import statements as sql
 from services.simulator.store.driver import Connection, json_text
+from services.simulator.store.groups import shadow_held
 from services.simulator.store.rows import (
     BookKey,
     Candidate,
@@ -181,16 +182,7 @@ class DecisionSession:
 
     async def shadow_held(self, groups: Sequence[Group]) -> dict[UUID, int]:
         """Return the shares followed users held of a group's token before it."""
-        if not groups:
-            return {}
-        parameters = {
-            "groups": [group.id for group in groups],
-            "users": [group.user_id for group in groups],
-            "assets": [group.asset_id for group in groups],
-            "before": [group.first_event_time for group in groups],
-        }
-        rows = await sql.SHADOW_HELD.rows(self._connection, **parameters)
-        return {row["group_id"]: int(row["share_micros"]) for row in rows}
+        return await shadow_held(self._connection, groups)
 
     async def write(
         self,

@@ -174,17 +174,19 @@ GROUP BY k.portfolio_id, k.asset_id, k.book_hash, a.side, f.price_micros
 SHADOW_HELD: Final = Query("""
 SELECT k.group_id, CAST(o.share_micros
   - coalesce((SELECT sum(e.share_delta_micros) FROM ledger_entry e
-      WHERE e.portfolio_id = o.portfolio_id AND e.asset_id = o.asset_id AND e.event_time > k.before), 0)
+      WHERE e.portfolio_id = o.portfolio_id AND e.asset_id = o.asset_id AND e.event_time >= k.before
+        AND (e.event_time, coalesce(e.log_index, -1)) > (k.before, k.ordinal)), 0)
   - coalesce((SELECT sum(e.share_delta_micros) FROM event_group_member m
       JOIN ledger_entry e ON e.ref_id = CAST(m.event_id AS text)
       WHERE m.group_id = k.group_id AND e.portfolio_id = o.portfolio_id AND e.asset_id = o.asset_id
-        AND e.event_time <= k.before), 0) AS bigint) AS share_micros
-FROM unnest(CAST(:groups AS uuid[]), CAST(:users AS uuid[]), CAST(:assets AS text[]), CAST(:before AS timestamptz[]))
-  AS k (group_id, user_id, asset_id, before)
+        AND (e.event_time, coalesce(e.log_index, -1)) <= (k.before, k.ordinal)), 0) AS bigint) AS share_micros
+FROM unnest(CAST(:groups AS uuid[]), CAST(:users AS uuid[]), CAST(:assets AS text[]), CAST(:before AS timestamptz[]),
+            CAST(:ordinals AS int[])) AS k (group_id, user_id, asset_id, before, ordinal)
 JOIN portfolio p ON p.scope = 'SHADOW_USER' AND p.user_id = k.user_id
 JOIN position o ON o.portfolio_id = p.id AND o.asset_id = k.asset_id
 """)
-"""Their own position before a group, its members left out: what they hold, less what came since."""
+"""Their own position before a group, its members left out: what they hold, less what came since. Of what happened in
+the second of its first fill, the logs behind that came since: a second is one block, in which logs are numbered."""
 
 WRITE: Final = Query("""
 WITH attempts AS (
