@@ -13,7 +13,7 @@ import typer
 
 from libs.common.domain.config_test import HOURS_MAX
 from services.cli.errors import CommandError
-from services.cli.options import DataDirOption, JsonOption, hours_up_to
+from services.cli.options import DataDirOption, JsonOption, SinceOption, hours_up_to, parse_since
 
 if TYPE_CHECKING:
     from libs.common.domain.config_test import Compared, ConfigTestResult, RunView
@@ -47,7 +47,7 @@ def try_draft(
             "--hours", parser=hours_up_to(HOURS_MAX), metavar="N", help="How far back (24 if no range is given)."
         ),
     ] = None,
-    since: Annotated[TimeOption, typer.Option("--since", help="First moment, UTC.")] = None,
+    since: SinceOption = None,
     until: Annotated[TimeOption, typer.Option("--until", help="Last moment, UTC; now if left out.")] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -60,14 +60,15 @@ def try_draft(
     from services.cli.stack import session
     from services.simulator.trying import Wish
 
-    wish = Wish(file, user, hours, _utc(since), _utc(until))
+    wish = Wish(file, user, hours, parse_since(since, datetime.now(UTC)), _utc(until))
     with session(data_dir, command="test-config") as visit:
         run = asyncio.run(_watch(visit, wish, show=not as_json))
+    if as_json:
+        sys.stdout.write(run.model_dump_json(indent=1) + "\n")
     if run.state in ("CANCELLED", "QUEUED"):
         sys.stderr.write("Called off; nothing was changed.\n")
         return EXIT_INTERRUPTED
     if as_json:
-        sys.stdout.write(run.model_dump_json(indent=1) + "\n")
         return 0 if run.result else EXIT_FAILED
     if run.result is None:
         raise CommandError(f"the test failed: {run.error}")

@@ -23,7 +23,7 @@ HOURS_MAX: Final = 24 * 31
 """Books are kept for 30 days; nothing older can be decided again."""
 WAITING_MAX: Final = 10
 """Unfinished runs; more are refused."""
-CHANGED_MAX: Final = 1_000
+CHANGED_MAX: Final = 25_000
 """Changed attempts that a result lists; it counts all."""
 
 
@@ -147,8 +147,8 @@ class RunView(_Document):
 def read_draft(content: object, user_label: str | None, where: str = "draft") -> dict[str, Any]:
     """Return a draft as it is stored, `{"global": {...}, "users": {label: {...}}}`, validated.
 
-    It is what a configuration file would hold; with a user, the settings of that user alone. Raises Rejected, naming
-    the setting, when anything is wrong or nothing is set.
+    It is what a configuration file would hold; with a user, the settings of that user alone. An empty one is what is set
+    now; a bankroll is none of what decisions are made by. Raises Rejected, naming the setting, when anything is wrong.
     """
     if user_label is None:
         file = read_config_file(content, where)
