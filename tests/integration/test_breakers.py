@@ -275,3 +275,24 @@ async def test_only_executable_portfolios_have_a_breaker_to_reset(database: Data
         with pytest.raises(Rejected, match="expected an executable portfolio"):
             async with transaction(database.engine("ui")) as connection:
                 await switches.reset_drawdown(connection, "admin", **wrong)
+
+
+async def test_in_the_global_portfolio_each_is_stopped_by_their_own_limits_and_a_drawdown_stops_all(
+    database: Database,
+) -> None:
+    play = Play(database, WEDNESDAY)
+    await play.begin(GLOBAL)
+    strict = {HERON: {"daily_loss_limit_pct": 3, "max_drawdown_limit_pct": 12}}
+    async with transaction(play.database.engine("ui")) as connection:
+        await write_settings(connection, strict, "admin")
+    await play.replica(GLOBAL).configs.merge()
+    play.at += timedelta(hours=1)
+    await play.mark_at("0.45")  # a loss of 5 %
+    assert (await play.decide(GLOBAL, user=HERON)).reason_codes == ["BREAKER_DAILY_LOSS"]
+    assert (await play.decide(GLOBAL, user=OTTER)).decision == "EXECUTE"
+    await play.mark_at("0.37")  # 13 % below the peak, which only heron's limit minds
+    assert (await play.decide(GLOBAL, user=OTTER)).decision == "EXECUTE"
+    assert (await play.decide(GLOBAL, user=HERON)).reason_codes == ["BREAKER_DAILY_LOSS", "BREAKER_DRAWDOWN"]
+    assert (await play.decide(GLOBAL, user=OTTER)).reason_codes == ["BREAKER_DRAWDOWN"]
+    await play.reset(GLOBAL, None)
+    assert (await play.decide(GLOBAL, user=OTTER)).decision == "EXECUTE"
