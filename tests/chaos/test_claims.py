@@ -35,6 +35,8 @@ def _killed(gap_from: int, *fills: tuple[int, int]) -> Account:
     [
         (40, (37, 61), ["contact is claimed, CHAIN of 0x00000000 at 37.0 s, seen at 61.0 s"]),
         (37, (37, 61), []),
+        (40, (38, 61), ["contact is claimed, CHAIN of 0x00000000 at 38.0 s, seen at 61.0 s"]),
+        (40, (39, 61), []),  # within the second before
         (40, (42, 43), []),  # pushed after the last word
         (34, (42, 43), ["no contact is admitted from 34.0 to 60.0 s, CHAIN of 0x00000000 at 42.0 s, seen at 43.0 s"]),
         (40, (50, 75), ["healed at 62.0 s, CHAIN of 0x00000000 at 50.0 s, seen at 75.0 s"]),

@@ -13,6 +13,8 @@ from tests.oracle.run import microseconds
 
 START_SECONDS: Final = 10
 """From the start of play on somebody is in contact; the stack was followed, subscribed and polled before."""
+BLOCK_SECONDS: Final = 1
+"""A block bears a whole second, in which it was mined: a gap that begins with the next one may hold it."""
 MINED_SECONDS: Final = 4
 """From the time a block or a row bears until the node or the API shows it."""
 LIVE_SECONDS: Final = 10
@@ -83,7 +85,9 @@ def _claims(
         if at is None:
             continue
         about = f"{source} of {row['tx_hash'][:10]} at {account.seconds(happened)} s, seen at {account.seconds(at)} s"
-        around = [gap for gap in gaps if gap.span.holds(happened, before=0 if source == CHAIN else MINED_SECONDS)]
+        around = [
+            gap for gap in gaps if gap.span.holds(happened, before=BLOCK_SECONDS if source == CHAIN else MINED_SECONDS)
+        ]
         if not around and at - happened > soon * SECOND:
             yield f"contact is claimed, {about}"
         healed = [gap.healed_at for gap in around if gap.healed_at is not None]
