@@ -43,6 +43,8 @@ class LongApi(FakeApi):
         self.parts: list[tuple[int, int | None]] = []
         self.parts_max: int | None = None
         """After so many parts the API is down."""
+        self.refused: dict[str, str] = {}
+        """Wallets whose listing cannot be had, and why."""
 
     async def activity(
         self, wallet: str, *, start: int | None, end: int | None = None, pages_max: int = 4
@@ -50,6 +52,8 @@ class LongApi(FakeApi):
         first, last = start or 1, int(NOON.timestamp()) if end is None else end
         if self.trouble or (self.parts_max is not None and len(self.parts) >= self.parts_max):
             raise self.trouble or Unavailable("down")
+        if wallet in self.refused:
+            raise Unavailable(self.refused[wallet])
         if last - first >= HOUR:
             raise ListingTooLongError("/v2/activity", pages_max, last - HOUR + 1)
         self.parts.append((first, end))
@@ -176,6 +180,21 @@ async def test_a_backfill_goes_on_where_it_was_cut_short() -> None:
     assert stage.api.parts[-1][1] == last
     assert stage.state(WALLET)["finished_at"] is not None
     assert stage.state(WALLET)["error"] is None
+    assert await stage.wishes.open_backfills() == []
+
+
+async def test_a_wallet_that_cannot_be_read_keeps_no_other_from_its_backfill() -> None:
+    stage = Backfills()
+    backfiller = await stage.made(WALLET, OTHER)
+    await backfiller.ask(None, 2, "t")
+    stage.api.refused = {min(WALLET, OTHER): "cursor looped"}
+    with pytest.raises(Unavailable, match="cursor looped"):
+        await backfiller.work()
+    assert stage.state(min(WALLET, OTHER))["finished_at"] is None
+    assert stage.state(min(WALLET, OTHER))["error"] == "cursor looped"
+    assert stage.state(max(WALLET, OTHER))["finished_at"] is not None
+    stage.api.refused = {}
+    await backfiller.work()
     assert await stage.wishes.open_backfills() == []
 
 
