@@ -1,4 +1,4 @@
-"""Whether the pages of a listing can be believed: each counted once, none going back in time, none empty but the last."""
+"""Whether a listing's pages can be believed: each counted once, none back in time, none empty but the last."""
 
 import json
 from collections.abc import Mapping, Sequence
