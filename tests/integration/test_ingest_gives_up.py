@@ -106,12 +106,13 @@ async def test_a_conversion_nobody_can_attach_is_given_up_and_taken_up_again_whe
     await books.fact(9, EventKind.CONVERSION, 8, 5, condition="0xc1")
     await books.fact(10, EventKind.CONVERSION, 8, 6, condition="")
     view = ComparisonStore(books.database.engine())
-    recent = datetime.now(UTC) + timedelta(hours=1)
+    before, recent = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
     soon, late = books.at(60), datetime.now(UTC) + HOPE + timedelta(minutes=1)
     assert [due.converted_at for due in await books.positions.due(soon)] == [books.at(5)]
     await books.adjust()
     assert [due.converted_at for due in await books.positions.due(soon)] == [books.at(5)]
     assert await books.positions.due(late) == []
+    assert (await view.view({}, before)).busy == {books.owner.user_id}  # seen lately: it may be under way
     assert (await view.view({}, recent)).busy == frozenset()
     await MarketStore(books.database.engine("ingest")).save([facts_of(1)], datetime.now(UTC))
     assert [due.converted_at for due in await books.positions.due(late)] == [books.at(5)]

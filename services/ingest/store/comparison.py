@@ -42,7 +42,8 @@ SELECT DISTINCT user_id FROM (
 UNION
 SELECT e.user_id FROM activity_event e JOIN followed_user_proxy_wallet w USING (wallet)
 WHERE e.kind = 'CONVERSION' AND e.booked AND w.unfollowed_at IS NULL
-  AND EXISTS (SELECT FROM outcome_asset o WHERE o.condition_id = e.condition_id)
+  AND (e.asset_id <> '' OR e.detect_time > :recent
+       OR EXISTS (SELECT FROM outcome_asset o WHERE o.condition_id = e.condition_id))
   AND NOT EXISTS (SELECT FROM position_sync s WHERE s.event_id = e.id)
 """)
 
