@@ -1,6 +1,7 @@
 """`shadowbook verify`: whether the books add up, and with `--online` whether they hold what the exchange says.
 
-Exit 0 if every invariant holds and nothing compared differs, 1 otherwise; what cannot be compared yet differs nowhere.
+Exit 0 if every invariant holds and nothing compared differs, 1 otherwise, also where the exchange did not tell what a
+followed wallet holds; what cannot be compared yet differs nowhere.
 """
 
 import asyncio
@@ -61,7 +62,8 @@ def _verify_online(data_dir: Path | None, *, as_json: bool) -> int:
 
     with session(data_dir, command="verify", require_up=True) as visit:
         redis_url = visit.redis_url or ""  # a stack that is up has one
-        compared = asyncio.run(commands.compare_positions(visit.database_url, redis_url, visit.data_api_url))
+        found = asyncio.run(commands.compare_positions(visit.database_url, redis_url, visit.data_api_url))
+    compared = found.positions
     counts = Counter(each.verdict for each in compared)
     different = counts[commands.DIFFERENT]
     waiting = sum(counts.values()) - different - counts[commands.EQUAL] - counts[commands.SETTLED]
@@ -78,16 +80,18 @@ def _verify_online(data_dir: Path | None, *, as_json: bool) -> int:
             }
             for each in compared
         ]
-        summary = {"ok": not different, "compared": len(compared), "different": different, "not_comparable": waiting}
-        sys.stdout.write(json.dumps(summary | {"positions": rows}, indent=1) + "\n")
+        summary = {"ok": found.ok, "compared": len(compared), "different": different, "not_comparable": waiting}
+        unread = [{"wallet": wallet, "error": error} for wallet, error in found.unread.items()]
+        sys.stdout.write(json.dumps(summary | {"unread": unread, "positions": rows}, indent=1) + "\n")
     else:
         shown = [each for each in compared if each.verdict not in (commands.EQUAL, commands.SETTLED)]
         sys.stdout.writelines(f"{line}\n" for line in _table(shown))
+        sys.stdout.writelines(f"{wallet} could not be read: {error}\n" for wallet, error in found.unread.items())
         sys.stdout.write(
             f"{counts[commands.EQUAL]:,} positions equal, {different:,} different, {waiting:,} not comparable yet, "
             f"{counts[commands.SETTLED]:,} settled.\n"
         )
-    return EXIT_VIOLATED if different else 0
+    return 0 if found.ok else EXIT_VIOLATED
 
 
 def _table(compared: "Sequence[Compared]") -> Iterator[str]:

@@ -107,14 +107,22 @@ class Backfiller:
             await asyncio.sleep(wait)
 
     async def work(self) -> None:
-        """Bring every open backfill to its end, except those another replica is at; raises Unavailable."""
+        """Bring every open backfill to its end, except those another replica is at.
+
+        A wallet that cannot be read keeps none behind it from being read; raises the first Unavailable at the end.
+        """
+        failure: Unavailable | None = None
         for wallet in await self._wishes.open_backfills():
             wish = await self._wishes.take_turn(backfill_key(wallet), TURN_SECONDS)
             if wish:
                 try:
                     await self._work_on(wallet, wish)
+                except Unavailable as error:
+                    failure = failure or error
                 finally:
                     await self._wishes.end_turn(backfill_key(wallet))
+        if failure:
+            raise failure
 
     async def _work_on(self, wallet: str, wish: Mapping[str, Any]) -> None:
         asked_at, rows, new = str(wish["asked_at"]), int(wish["rows"]), int(wish["new"])

@@ -20,7 +20,7 @@ from libs.common.db.dead_letters import PostgresDeadLetters
 from libs.common.db.engine import make_engine
 from libs.common.domain.coverage import Coverage
 from libs.common.domain.coverage_document import document
-from libs.common.domain.errors import Unavailable
+from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.messages import ReconcileRequested
 from libs.common.upstream.data_api import DataApiClient
 from libs.common.upstream.gateway import Gateway
@@ -38,6 +38,7 @@ __all__ = [
     "SETTLED",
     "Backfill",
     "Compared",
+    "Comparison",
     "backfill",
     "compare_positions",
     "follow",
@@ -231,7 +232,20 @@ def _backfill(wallet: str, kept: dict[str, Any]) -> Backfill:
     )
 
 
-async def compare_positions(database_url: str, redis_url: str, data_api_url: str) -> list[Compared]:
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Shadow positions beside what the exchange says; `unread` are the followed wallets it did not tell, and why."""
+
+    positions: list[Compared]
+    unread: dict[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every followed wallet was read and nothing differs."""
+        return not self.unread and all(each.verdict != DIFFERENT for each in self.positions)
+
+
+async def compare_positions(database_url: str, redis_url: str, data_api_url: str) -> Comparison:
     """Read what every followed user's wallets hold and compare it with their shadows; writes nothing.
 
     Asks within the stack's shared request budget. A wallet that cannot be read makes its user's tokens incomparable;
@@ -243,20 +257,23 @@ async def compare_positions(database_url: str, redis_url: str, data_api_url: str
     api, store = DataApiClient(gateway), ComparisonStore(engine)
     try:
         held: dict[str, Mapping[str, Held]] = {}
+        unread: dict[str, str] = {}
         for wallet in await store.wallets():
             try:
                 since = int(wallet.followed_at.timestamp())
                 listing = await api.positions(wallet.wallet, closed_since=since)
-            except Unavailable:
-                continue
-            if not listing.unreadable:
+                if listing.unreadable:
+                    raise Rejected(f"{listing.unreadable} of its position rows could not be read")
                 held[wallet.wallet] = held_of(listing.rows)
+            except (Unavailable, Rejected) as error:
+                if wallet.followed:
+                    unread[wallet.wallet] = str(error)[:300]
         view = await store.view(held, datetime.now(UTC) - UNDER_WAY)
     finally:
         await gateway.close()
         await bucket.close()
         await engine.dispose()
-    return compare(
+    compared = compare(
         view.wallets,
         view.shadows,
         held,
@@ -266,3 +283,4 @@ async def compare_positions(database_url: str, redis_url: str, data_api_url: str
         busy=view.busy,
         lag=ACTIVITY_LAG,
     )
+    return Comparison(compared, unread)

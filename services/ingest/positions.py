@@ -33,6 +33,8 @@ TURN_SECONDS: Final = 120.0
 """For so long other replicas leave a wallet alone; should it take longer, or its replica die, another reads it, too."""
 TAKEN_SECONDS: Final = 5.0
 """When to look again at a wallet that another replica is reading."""
+FRUITLESS_SECONDS: Final = 30.0
+"""How long a wallet, and its turn, rest after a re-sync that could attach nothing."""
 REACH_MARGIN_SECONDS: Final = 120
 
 _log = structlog.get_logger()
@@ -211,7 +213,12 @@ class Positions:
         if unreadable:
             _log.warning("positions_unreadable", wallet=due.owner.wallet, rows=unreadable)
         await self._complete_activity(due, due.converted_at or due.owner.followed_at, asked_at=read_at)
-        self._tell(await self._shelf.record_adjustments(due.owner, held, until=until, now=self._now()))
+        made = await self._shelf.record_adjustments(due.owner, held, until=until, now=self._now())
+        self._tell(made)
+        if not made:
+            metrics.POSITION_READINGS.labels("fruitless").inc()
+            _log.warning("conversion_not_attached", wallet=due.owner.wallet, since=due.converted_at, until=until)
+            await self._sleep(FRUITLESS_SECONDS)
 
     async def _look(self, due: Due) -> Reading:
         held, unreadable = await self._read(due)

@@ -11,11 +11,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from libs.common.domain.errors import Rejected, Unavailable
-from libs.common.upstream.data_api import ActivityListing, ListingTooLongError
+from libs.common.upstream.data_api import ActivityListing, ListingTooLongError, PositionListing
 from services.ingest.backfill import Backfiller, backfill_key, backfill_wish
 from services.ingest.core.positions import Owner
 from services.ingest.poller import checkpoint_key
-from services.ingest.positions import Positions
+from services.ingest.positions import FRUITLESS_SECONDS, Positions
 from services.ingest.roster import NotFollowedError
 from services.ingest.store.positions import Due
 from tests.handlers.test_ingest_parts import (
@@ -43,6 +43,8 @@ class LongApi(FakeApi):
         self.parts: list[tuple[int, int | None]] = []
         self.parts_max: int | None = None
         """After so many parts the API is down."""
+        self.refused: dict[str, str] = {}
+        """Wallets whose listing cannot be had, and why."""
 
     async def activity(
         self, wallet: str, *, start: int | None, end: int | None = None, pages_max: int = 4
@@ -50,6 +52,8 @@ class LongApi(FakeApi):
         first, last = start or 1, int(NOON.timestamp()) if end is None else end
         if self.trouble or (self.parts_max is not None and len(self.parts) >= self.parts_max):
             raise self.trouble or Unavailable("down")
+        if wallet in self.refused:
+            raise Unavailable(self.refused[wallet])
         if last - first >= HOUR:
             raise ListingTooLongError("/v2/activity", pages_max, last - HOUR + 1)
         self.parts.append((first, end))
@@ -179,6 +183,21 @@ async def test_a_backfill_goes_on_where_it_was_cut_short() -> None:
     assert await stage.wishes.open_backfills() == []
 
 
+async def test_a_wallet_that_cannot_be_read_keeps_no_other_from_its_backfill() -> None:
+    stage = Backfills()
+    backfiller = await stage.made(WALLET, OTHER)
+    await backfiller.ask(None, 2, "t")
+    stage.api.refused = {min(WALLET, OTHER): "cursor looped"}
+    with pytest.raises(Unavailable, match="cursor looped"):
+        await backfiller.work()
+    assert stage.state(min(WALLET, OTHER))["finished_at"] is None
+    assert stage.state(min(WALLET, OTHER))["error"] == "cursor looped"
+    assert stage.state(max(WALLET, OTHER))["finished_at"] is not None
+    stage.api.refused = {}
+    await backfiller.work()
+    assert await stage.wishes.open_backfills() == []
+
+
 async def test_a_backfill_another_replica_is_at_is_left_to_it() -> None:
     stage = Backfills()
     backfiller = await stage.made(WALLET, OTHER)
@@ -245,3 +264,33 @@ async def test_a_wallet_that_is_left_in_its_opening_is_no_trouble(error: Excepti
         async with running(positions.run()):
             await said.wait()
     assert (lines[0]["log_level"], lines[0]["event"], lines[0]["wallet"]) == (level, event, WALLET)
+
+
+async def test_a_wallet_rests_after_a_re_sync_that_attached_nothing() -> None:
+    class Hopeless:
+        async def due(self, settled: datetime) -> list[Due]:
+            return [Due(Owner(UUID(int=1), WALLET, NOON, first=True), False, NOON, NOON)]
+
+        async def record_adjustments(self, *_: Any, **__: Any) -> list[Any]:
+            return []
+
+    class Nothing:
+        async def positions(self, wallet: str, *, closed_since: int) -> PositionListing:
+            return PositionListing({}, 0)
+
+        async def poll_now(self, wallet: str | None, seconds: int | None) -> None:
+            pass
+
+    rests = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        if seconds == FRUITLESS_SECONDS:
+            rests.set()
+        await asyncio.sleep(0)
+
+    unused: Any = Hopeless()
+    positions = Positions(Nothing(), unused, Nothing(), FakeTurns(), lambda *_: None, settle_seconds=0, sleep=sleep)
+    with capture_logs() as lines:
+        async with running(positions.run()):
+            await rests.wait()
+    assert (lines[0]["event"], lines[0]["wallet"], lines[0]["since"]) == ("conversion_not_attached", WALLET, NOON)

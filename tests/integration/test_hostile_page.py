@@ -17,6 +17,7 @@ from libs.common.domain.identity import user_id
 from libs.common.observability.metrics import REGISTRY, UpstreamMetrics
 from libs.common.upstream import samples
 from libs.common.upstream.data_api import DataApiClient
+from libs.common.upstream.fields import EPOCH_SECOND_MIN
 from libs.common.upstream.gateway import Gateway, Patience
 from libs.common.upstream.limits import NoLimit
 from services.ingest.commands import follow
@@ -30,12 +31,13 @@ pytestmark = pytest.mark.integration
 
 WALLET = "0x" + "a1" * 20
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+AT = 1_789_380_859
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
     return {
         "proxy_wallet": WALLET,
-        "timestamp": 1_789_380_859,
+        "timestamp": AT,
         "condition_id": "0x" + "5d" * 32,
         "type": "TRADE",
         "size": 10,
@@ -46,6 +48,11 @@ def row(number: int, **more: Any) -> dict[str, Any]:
         "side": "BUY",
         "title": "Will it rain?",
     } | more
+
+
+def at(*seconds: int) -> list[dict[str, Any]]:
+    """Return rows of these seconds after AT, no two of them alike."""
+    return [row(100 * second + number, timestamp=AT + second) for number, second in enumerate(seconds)]
 
 
 HOSTILE: list[dict[str, Any] | str | None] = [
@@ -166,12 +173,43 @@ async def test_a_number_that_is_none_costs_its_row(database: Database) -> None:
     ("bodies", "reason"),
     [
         ((page([row(1)] * 3, "c1"), page([row(1)] * 3, "c2"), page([])), "page_repeated"),
+        ((page([row(1), row(2)], "c1"), page([row(2), row(1)], "c2"), page([])), "page_repeated"),
         ((page([row(1)], "c1"), page([row(2)], "c1"), page([])), "cursor_looped"),
+        ((page([row(1)], "c1"), page([], "c2"), page([row(2)])), "page_empty"),
+        ((page(at(300, 200, 200), "c1"), page([*at(300), row(9, timestamp=AT + 261), *at(100)])), "page_back_in_time"),
     ],
 )
-async def test_a_page_that_repeats_and_a_cursor_that_loops_give_no_listing(bodies: tuple[str], reason: str) -> None:
+async def test_pages_that_cannot_be_believed_give_no_listing(bodies: tuple[str], reason: str) -> None:
     before = ignored(reason)
     async with served(*bodies) as client:
-        with pytest.raises(Unavailable, match="already read"):
+        with pytest.raises(Unavailable, match=r"already read|claims that more|back in time"):
             await client.activity(WALLET, start=None)
     assert ignored(reason) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (at(300, 200, 200), at(260, 260, 100)),  # within what real listings are out of order
+        ([*at(300, 200, 200), row(9, timestamp=EPOCH_SECOND_MIN)], at(199, 100)),
+        (at(300, 200, 200), [*at(199, 100), row(9, timestamp=AT + 9_999_999)]),
+        ([*at(300, 200, 200), row(9, timestamp="never")], [*at(199, 199), *[row(7, timestamp=4 * 10**12)] * 2]),
+        ([row(8, timestamp=AT)], at(900, 900)),  # one row alone does not tell where a page ends
+    ],
+)
+async def test_one_wrong_time_stops_no_listing(first: list[Any], second: list[Any]) -> None:
+    async with served(page(first, "c1"), page(second)) as client:
+        listing = await client.activity(WALLET, start=None)
+    assert len(listing.rows) + len(listing.unreadable) == len(first) + len(second)
+
+
+async def test_nothing_is_booked_of_a_poll_whose_pages_come_again_in_another_order(database: Database) -> None:
+    await follow(database.url(), WALLET, "otter")
+    following = Follow(WALLET, user_id("otter"), LONG_AGO)
+    intake = Intake(IngestStore(database.engine()), lambda _: None, lambda: datetime.now(UTC))
+    rows = [row(number) for number in range(1, 6)]
+    async with served(page(rows, "c1"), page(rows[::-1], "c2"), page(rows)) as client:
+        with pytest.raises(Unavailable, match="page 2 repeats"):
+            await intake.record_listing(await client.activity(WALLET, start=None), following)
+    async with database.engine().connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM event_sighting")) == 0

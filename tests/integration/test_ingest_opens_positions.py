@@ -286,7 +286,7 @@ async def check_no_profit(database: Database) -> None:
 
 async def check_comparison(database: Database, redis_url: str, sandbox: RunningSandbox) -> None:
     """Every position equals the exchange's; one that is off by a micro is named."""
-    found = await compare_positions(database.url(), redis_url, sandbox.data_api_url)
+    found = (await compare_positions(database.url(), redis_url, sandbox.data_api_url)).positions
     assert {each.asset_id: each.verdict for each in found} == dict.fromkeys(("1002", "2001", "9001"), "equal")
     for step in ("+ 1", "- 1"):
         async with database.engine().begin() as connection:
@@ -294,7 +294,7 @@ async def check_comparison(database: Database, redis_url: str, sandbox: RunningS
                 text(f"UPDATE position SET share_micros = share_micros {step} WHERE asset_id = '1002'")  # noqa: S608
             )
         if step == "+ 1":
-            found = await compare_positions(database.url(), redis_url, sandbox.data_api_url)
+            found = (await compare_positions(database.url(), redis_url, sandbox.data_api_url)).positions
             [off] = [each for each in found if each.verdict != "equal"]
             assert (off.asset_id, off.difference_micros, off.verdict) == ("1002", 1, "different")
 

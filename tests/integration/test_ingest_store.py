@@ -209,3 +209,20 @@ async def test_a_market_is_kept_refreshed_and_found_by_its_tokens(database: Data
     (kept,) = await rows(database, "SELECT closed, resolved, fee_rate FROM market")
     assert (kept.closed, kept.resolved, kept.fee_rate) == (True, True, Decimal("0.05"))
     assert await shelf.stale(later + timedelta(hours=1), recent, 10) == []
+
+
+async def test_markets_that_gamma_lists_no_longer_keep_none_from_being_refreshed(database: Database) -> None:
+    owner = (await follow(database.url(), WALLET, "w")).follow.user_id
+    shelf, began = MarketStore(database.engine("ingest")), datetime.now(UTC)
+    for number in range(1, 6):
+        outcomes = (Outcome(f"{number}1", 0, "Yes"), Outcome(f"{number}2", 1, "No"))
+        await shelf.save(
+            [market(id=str(number), condition_id=f"0xc{number}", outcomes=outcomes)],
+            began - timedelta(hours=9 - number),
+        )
+        key = FillKey(f"0x{number:064x}", WALLET, f"{number}1", Side.BUY, 1_000_000)
+        await IngestStore(database.engine("ingest")).record([log(number, owner, key=key)])
+    asked = [sorted(await shelf.stale(began, NOON - timedelta(hours=1), 2)) for _ in range(4)]
+    assert asked == [["0xc1", "0xc2"], ["0xc3", "0xc4"], ["0xc5"], []]
+    after = datetime.now(UTC)
+    assert sorted(await shelf.stale(after, NOON - timedelta(hours=1), 2)) == ["0xc1", "0xc2"]

@@ -25,6 +25,7 @@ from libs.common.upstream.fields import (
     read_wallet,
 )
 from libs.common.upstream.gateway import Gateway, MalformedError, Params
+from libs.common.upstream.pages import PagesRead
 from libs.common.upstream.parts import ask_in_parts
 from libs.common.upstream.resolutions import final_resolutions
 from libs.common.upstream.samples import note_ignored
@@ -34,8 +35,6 @@ PAGES_MAX: Final = 400
 PAGES_PER_PART: Final = 4
 """Pages of activity that are held at once: a longer history is asked for in parts by the caller."""
 CONDITIONS_PER_CALL: Final = 20
-REPEAT_ROWS_MIN: Final = 10
-"""A page of fewer rows may rightly look like another: twins are alike in every field."""
 EVENT_ID_LENGTH_MAX: Final = 80
 POSITION: Final = "position"
 
@@ -237,14 +236,13 @@ class DataApiClient:
         wires: list[Any] = []
         cursor: str | None = None
         seen: set[str] = set()
-        read: list[list[Any]] = []
+        read = PagesRead(page_size)
         for number in range(1, pages_max + 1):
             asked = [*query, ("limit", page_size), *([("cursor", cursor)] if cursor else []), self._fresh()]
             page = await self._gateway.get(path, asked, decode_page)
-            if page_size >= REPEAT_ROWS_MIN and page.rows and page.rows in read:
-                # Counted twice, its rows would be two fills each.
-                self._refuse("page_repeated", f"{path}: page {number} repeats a page already read", page.rows[0])
-            read.append(page.rows)
+            if trouble := read.trouble(page.rows, more=page.next_cursor is not None):
+                reason, says = trouble
+                self._refuse(reason, f"{path}: page {number} {says}", page.rows[0] if page.rows else query)
             wires.extend(page.rows)
             if page.next_cursor is None:
                 return wires, number

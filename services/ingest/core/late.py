@@ -132,7 +132,7 @@ def adjusted_by(conversion: Conversion, held: Mapping[str, Held], known: Mapping
     return {
         asset: Adjusted(row.condition_id, row.as_of, conversion.event_id, conversion.event_time, conversion.tx_hash)
         for asset, row in held.items()
-        if row.group == group and not known.get(asset, NOTHING).over
+        if row.group == group and not known.get(asset, NOTHING).is_beyond_conversions
     }
 
 

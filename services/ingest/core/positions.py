@@ -58,6 +58,15 @@ class Known:
     """A fill of it was taken back lately and may come again."""
     mark_micros: int | None = None
     """Our own mark at the follow."""
+    later_mark_micros: int | None = None
+    """Our own first mark soon after the follow, else what the condition was resolved to."""
+    left_out: bool = False
+    """This follow's opening of the token was given up: nobody had a mark."""
+
+    @property
+    def is_beyond_conversions(self) -> bool:
+        """Tell whether a re-sync leaves the token alone: what was not opened at a cost comes at none, neither."""
+        return self.over or self.left_out
 
 
 NOTHING: Final = Known()
@@ -190,8 +199,18 @@ def unexplained(row: Held, known: Known) -> int:
 
 
 def mark_of(row: Held, known: Known) -> int | None:
-    """Return the mark of a token at the follow: our own, else the row's; None: nobody has one."""
-    return known.mark_micros if known.mark_micros is not None else row.price_micros
+    """Return the mark of a token at the follow: our own, else the row's, else a later one; None: nobody has one."""
+    marks = (known.mark_micros, row.price_micros, known.later_mark_micros)
+    return next((mark for mark in marks if mark is not None), None)
+
+
+def unmarkable(unclear: Sequence[str], held: Mapping[str, Held], known: Mapping[str, Known]) -> list[str]:
+    """Return those of the unclear tokens that wait for nothing but a mark."""
+    return [
+        asset
+        for asset in unclear
+        if not (books := known.get(asset, NOTHING)).unsettled and mark_of(held[asset], books) is None
+    ]
 
 
 def openings(
@@ -252,7 +271,7 @@ def adjustments(
     deltas = {
         asset: delta
         for asset, row in sorted(held.items())
-        if row.group == group and not known.get(asset, NOTHING).over
+        if row.group == group and not known.get(asset, NOTHING).is_beyond_conversions
         if (delta := unexplained(row, known.get(asset, NOTHING)))
     }
     bearer = next(iter(deltas), conversion.asset_id or next(iter(legs), ""))

@@ -1,7 +1,8 @@
 """Ingest's Postgres.
 
-`events` writes what wallets did, `positions` what they held, `counted` from which rows that was told, `contact` when
-we were looking, `markets` what markets are, `follows` whom we follow, `turns` whose work a poll is.
+`events` writes what wallets did, `positions` what they held, `counted` from which rows that was told, `known` what is
+booked beside them, `contact` when we were looking, `markets` what markets are, `follows` whom we follow, `turns` whose
+work a poll is.
 """
 
 from services.ingest.store.contact import ContactStore

@@ -40,7 +40,10 @@ SELECT DISTINCT user_id FROM (
   SELECT user_id, ref_id FROM position_sync WHERE detect_time > :recent
 ) e WHERE NOT EXISTS (SELECT FROM ledger_entry l WHERE l.ref_id = e.ref AND l.scope = 'SHADOW_USER')
 UNION
-SELECT user_id FROM activity_event e WHERE e.kind = 'CONVERSION' AND e.booked
+SELECT e.user_id FROM activity_event e JOIN followed_user_proxy_wallet w USING (wallet)
+WHERE e.kind = 'CONVERSION' AND e.booked AND w.unfollowed_at IS NULL
+  AND (e.asset_id <> '' OR e.detect_time > :recent
+       OR EXISTS (SELECT FROM outcome_asset o WHERE o.condition_id = e.condition_id))
   AND NOT EXISTS (SELECT FROM position_sync s WHERE s.event_id = e.id)
 """)
 

@@ -17,15 +17,18 @@ from services.ingest.store.turns import SERVICE
 _MARKET: Final = Market.__table__  # type: ignore[attr-defined]
 _ASSET: Final = OutcomeAsset.__table__  # type: ignore[attr-defined]
 
+# What is asked for is noted at once: a market that Gamma lists no longer goes to the end of the queue like all others.
 _STALE: Final = text(
     """
-    SELECT m.condition_id FROM market m
-    WHERE NOT m.resolved AND m.refreshed_at < :before AND (
-      EXISTS (SELECT FROM outcome_asset o JOIN position p ON p.asset_id = o.asset_id
-              WHERE o.condition_id = m.condition_id AND p.share_micros <> 0)
-      OR EXISTS (SELECT FROM outcome_asset o JOIN trade_event e ON e.asset_id = o.asset_id
-                 WHERE o.condition_id = m.condition_id AND e.detect_time > :recent))
-    ORDER BY m.refreshed_at LIMIT :limit
+    UPDATE market SET refreshed_at = greatest(clock_timestamp(), :before) WHERE condition_id IN (
+      SELECT m.condition_id FROM market m
+      WHERE NOT m.resolved AND m.refreshed_at < :before AND (
+        EXISTS (SELECT FROM outcome_asset o JOIN position p ON p.asset_id = o.asset_id
+                WHERE o.condition_id = m.condition_id AND p.share_micros <> 0)
+        OR EXISTS (SELECT FROM outcome_asset o JOIN trade_event e ON e.asset_id = o.asset_id
+                   WHERE o.condition_id = m.condition_id AND e.detect_time > :recent))
+      ORDER BY m.refreshed_at LIMIT :limit FOR UPDATE OF m SKIP LOCKED)
+    RETURNING condition_id
     """
 )
 
@@ -106,7 +109,7 @@ class MarketStore:
             return assets, list(await connection.scalars(_NAMELESS_CONDITIONS, parameters))
 
     async def stale(self, before: datetime, recent: datetime, limit: int) -> list[str]:
-        """Return conditions held, or traded after `recent`, that were last looked up before `before`."""
+        """Return conditions held, or traded after `recent`, last asked for before `before`: they count as asked now."""
         parameters = {"before": before, "recent": recent, "limit": limit}
         async with transaction(self._engine) as connection:
             return list(await connection.scalars(_STALE, parameters))

@@ -5,48 +5,54 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from libs.common.db.checkpoints import save_checkpoint
+from libs.common.db.checkpoints import load_checkpoint, save_checkpoint
 from libs.common.db.engine import transaction
 from services.ingest.core.late import Adjusted, Told, adjusted_by
 from services.ingest.core.positions import (
     NOTHING,
+    READINGS_MAX,
     Conversion,
     Held,
-    Known,
     Owner,
     Sync,
     adjustments,
     is_absorbed,
     mark_of,
     openings,
+    unmarkable,
 )
 from services.ingest.core.positions import unsettled_in as unsettled_tokens
 from services.ingest.core.readings import Reading
 from services.ingest.store import counted
 from services.ingest.store.counted import SERVICE
+from services.ingest.store.known import known_of
 
-TAKEN_BACK_FOR: Final = timedelta(minutes=10)
-"""A reversed fill that was not mined again for so long will not be."""
-MARK_AGE_MAX: Final = timedelta(minutes=15)
-"""Marks are written at least every ten minutes while an asset is held."""
 CONVERSIONS_MAX: Final = 200
+HOPE: Final = timedelta(minutes=30)
+"""For so long after its first sight a conversion is re-synced that nobody can attach: a row may show where it belongs.
 
-_DUE: Final = text("""
+After that it waits for its market to be known."""
+
+_ATTACHABLE: Final = """(e.asset_id <> '' OR e.detect_time > :hopeful
+               OR EXISTS (SELECT FROM outcome_asset l WHERE l.condition_id = e.condition_id))"""
+
+_DUE: Final = text(f"""
 SELECT w.wallet, w.user_id, w.followed_at, u.followed_at AS user_followed_at,
        w.wallet = u.profile_wallet AND w.followed_at = u.followed_at AS first,
        o.value IS NULL AS opening,
        (SELECT min(e.event_time) FROM activity_event e
         WHERE e.wallet = w.wallet AND e.kind = 'CONVERSION' AND e.booked AND e.event_time < :settled
-          AND NOT EXISTS (SELECT FROM position_sync s WHERE s.event_id = e.id)) AS converted_at
+          AND {_ATTACHABLE} AND NOT EXISTS (SELECT FROM position_sync s WHERE s.event_id = e.id)) AS converted_at
 FROM followed_user_proxy_wallet w
 JOIN followed_user u ON u.id = w.user_id
 LEFT JOIN system_checkpoint o ON o.service = 'ingest' AND o.key = 'opening:' || w.wallet
   AND (o.value ->> 'followed_at')::timestamptz = w.followed_at
 WHERE w.unfollowed_at IS NULL
-""")
+""")  # noqa: S608  a text of ours
 
 _CURRENT: Final = text(
     "SELECT 1 FROM followed_user_proxy_wallet WHERE wallet = :wallet AND followed_at = :followed_at "
@@ -60,54 +66,14 @@ WHERE w.wallet = :wallet AND w.followed_at = :followed_at AND w.unfollowed_at IS
     AND (o.value ->> 'followed_at')::timestamptz = w.followed_at)
 """)
 
-_CONVERSIONS: Final = text("""
+_CONVERSIONS: Final = text(f"""
 SELECT id, condition_id, asset_id, usdc_micros, tx_hash, event_time FROM activity_event e
 WHERE wallet = :wallet AND kind = 'CONVERSION' AND booked AND event_time <= :until
-  AND NOT EXISTS (SELECT FROM position_sync s WHERE s.event_id = e.id)
+  AND {_ATTACHABLE} AND NOT EXISTS (SELECT FROM position_sync s WHERE s.event_id = e.id)
 ORDER BY event_time, tx_hash, ordinal, id LIMIT :limit
-""")
+""")  # noqa: S608  a text of ours
 
 _LEGS: Final = text("SELECT asset_id FROM outcome_asset WHERE condition_id = :condition ORDER BY outcome_index")
-
-# By token and user first, as the indexes are; a row's own `as_of` bounds what of the books it can know.
-_KNOWN: Final = text("""
-SELECT u.asset_id,
-  coalesce(f.shares, 0) + coalesce(a.shares, 0) + coalesce(s.shares, 0) AS shares, coalesce(a.redeemed, 0) AS redeemed,
-  coalesce(s.opened, false) AS opened, coalesce(a.over, false) OR r.condition_id IS NOT NULL AS over,
-  coalesce(f.unsettled, false) AS unsettled, m.price_micros AS mark
-FROM unnest(CAST(:assets AS text[]), CAST(:conditions AS text[]), CAST(:until AS timestamptz[]))
-  AS u (asset_id, condition_id, until)
-LEFT JOIN LATERAL (
-  SELECT sum(CASE side WHEN 'BUY' THEN share_micros ELSE -share_micros END)
-           FILTER (WHERE status = 'CANONICAL' AND event_time <= u.until) AS shares,
-         bool_or(status = 'REVERSED' AND event_time > :recent AND NOT EXISTS (
-           SELECT FROM trade_event n
-           WHERE (n.tx_hash, n.wallet, n.asset_id, n.side, n.share_micros, n.ordinal)
-             = (e.tx_hash, e.wallet, e.asset_id, e.side, e.share_micros, e.ordinal)
-             AND n.incarnation > e.incarnation)) AS unsettled
-  FROM trade_event e WHERE e.user_id = :user AND e.asset_id = u.asset_id AND e.wallet = :wallet AND e.booked
-) f ON true
-LEFT JOIN LATERAL (
-  SELECT sum(CASE e.kind WHEN 'SPLIT' THEN e.share_micros WHEN 'MERGE' THEN -e.share_micros
-                  ELSE CASE e.asset_id WHEN u.asset_id THEN -e.share_micros ELSE 0 END END)
-           FILTER (WHERE e.booked AND e.event_time <= u.until) AS shares,
-         sum(e.usdc_micros)
-           FILTER (WHERE e.booked AND e.kind = 'REDEEM' AND e.asset_id = '' AND e.event_time <= u.until) AS redeemed,
-         bool_or(e.kind = 'REDEEM') AS over
-  FROM activity_event e
-  WHERE e.user_id = :user AND e.condition_id = u.condition_id AND e.kind IN ('SPLIT', 'MERGE', 'REDEEM')
-    AND e.wallet = :wallet AND e.status = 'CANONICAL' AND u.condition_id <> ''
-) a ON true
-LEFT JOIN LATERAL (
-  SELECT sum(share_delta_micros) AS shares, bool_or(kind = 'OPENING' AND event_time >= :opened_at) AS opened
-  FROM position_sync p WHERE p.wallet = :wallet AND p.asset_id = u.asset_id AND p.user_id = :user
-) s ON true
-LEFT JOIN market_resolution r ON r.condition_id = u.condition_id
-LEFT JOIN LATERAL (
-  SELECT price_micros FROM market_price_snapshot p
-  WHERE p.asset_id = u.asset_id AND p.at <= :followed_at AND p.at > :fresh ORDER BY p.at DESC LIMIT 1
-) m ON true
-""")
 
 _INSERT: Final = text("""
 INSERT INTO position_sync (
@@ -118,6 +84,8 @@ VALUES (
   :event_id, :ref_id, :tx_hash, :as_of, :event_time, :detect_time)
 ON CONFLICT DO NOTHING
 """)
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +102,10 @@ class Due:
 
 
 def opening_key(wallet: str) -> str:
-    """Return the checkpoint key of a wallet's opening, once complete: {"followed_at": iso, "read_at": iso}."""
+    """Return the checkpoint key of a wallet's opening, once complete.
+
+    Its value is {"followed_at": iso, "read_at": iso, "left_out": tokens that nobody had a mark of}.
+    """
     return f"opening:{wallet}"
 
 
@@ -147,7 +118,7 @@ class PositionStore:
     async def due(self, settled: datetime) -> list[Due]:
         """Return the followed wallets without an opening, or with conversions from before `settled` to re-sync."""
         async with transaction(self._engine) as connection:
-            rows = (await connection.execute(_DUE, {"settled": settled})).all()
+            rows = (await connection.execute(_DUE, {"settled": settled, "hopeful": settled - HOPE})).all()
         return [
             Due(
                 Owner(row.user_id, row.wallet, row.followed_at, row.first),
@@ -181,13 +152,14 @@ class PositionStore:
         """Record the openings of these rows of a reading; return them and the tokens that cannot be told yet.
 
         `complete` says that activity is complete up to every row, `last` that this follow needs no further reading:
-        with nothing unclear the wallet's opening is done then. Nothing is recorded once that is so, by whomever.
+        with nothing unclear the wallet's opening is done then, from the third reading on also where marks are all that
+        is missing: those tokens are left out. Nothing is recorded once that is so, by whomever.
         """
         async with transaction(self._engine) as connection:
             await counted.take_turn(connection, owner.wallet)
             if not await self._is(_OPENING, connection, owner):
                 return [], []
-            known = await self._known(connection, owner, held, now)
+            known = await known_of(connection, owner, held, now)
             made, unclear = openings(owner, held, known, readings=reading.number)
             await insert_syncs(connection, made, now)
             if complete:
@@ -197,10 +169,14 @@ class PositionStore:
                     if asset not in unclear and row.as_of >= owner.followed_at
                 }
                 await counted.count(connection, owner, told, {})
-            if last and not unclear:
+            left_out = unmarkable(unclear, held, known) if reading.number >= READINGS_MAX else []
+            if last and unclear == left_out:
                 value = {"followed_at": owner.followed_at.isoformat(), "read_at": reading.read_at.isoformat()}
-                await save_checkpoint(connection, SERVICE, opening_key(owner.wallet), value)
+                await save_checkpoint(connection, SERVICE, opening_key(owner.wallet), value | {"left_out": left_out})
                 await counted.forget_reading(connection, owner.wallet)
+                unclear = []
+                if left_out:
+                    _log.warning("opening_left_out", wallet=owner.wallet, tokens=left_out[:10], count=len(left_out))
         return made, unclear
 
     async def record_adjustments(
@@ -212,12 +188,13 @@ class PositionStore:
             await counted.take_turn(connection, owner.wallet)
             if not await self._is(_CURRENT, connection, owner):
                 return []
-            parameters = {"wallet": owner.wallet, "until": until, "limit": CONVERSIONS_MAX}
+            parameters = {"wallet": owner.wallet, "until": until, "limit": CONVERSIONS_MAX, "hopeful": now - HOPE}
             found = [_conversion(row) for row in await connection.execute(_CONVERSIONS, parameters)]
             latest = (await counted.load_counted(connection, owner)).groups()
             adjusted: dict[str, Adjusted] = {}
+            left_out = await self._left_out(connection, owner)
             for each in found:
-                known = await self._known(connection, owner, held, now)
+                known = await known_of(connection, owner, held, now, left_out)
                 if unsettled_tokens(each, held, known):
                     break
                 legs = await self._legs(connection, each)
@@ -232,24 +209,9 @@ class PositionStore:
         parameters = {"wallet": owner.wallet, "followed_at": owner.followed_at}
         return bool(await connection.scalar(asked, parameters))
 
-    async def _known(
-        self, connection: AsyncConnection, owner: Owner, held: Mapping[str, Held], now: datetime
-    ) -> dict[str, Known]:
-        parameters: dict[str, Any] = {
-            "user": owner.user_id,
-            "wallet": owner.wallet,
-            "assets": list(held),
-            "conditions": [row.condition_id for row in held.values()],
-            "until": [row.as_of for row in held.values()],
-            "recent": now - TAKEN_BACK_FOR,
-            "opened_at": owner.followed_at - timedelta(milliseconds=1),
-            "followed_at": owner.followed_at,
-            "fresh": owner.followed_at - MARK_AGE_MAX,
-        }
-        return {
-            row.asset_id: Known(row.shares, row.redeemed, row.opened, row.over, row.unsettled, row.mark)
-            for row in await connection.execute(_KNOWN, parameters)
-        }
+    async def _left_out(self, connection: AsyncConnection, owner: Owner) -> list[str]:
+        opening = await load_checkpoint(connection, SERVICE, opening_key(owner.wallet)) or {}
+        return list(opening.get("left_out", ())) if opening.get("followed_at") == owner.followed_at.isoformat() else []
 
     async def _legs(self, connection: AsyncConnection, conversion: Conversion) -> Sequence[str]:
         return list(await connection.scalars(_LEGS, {"condition": conversion.condition_id}))
