@@ -147,8 +147,8 @@ class RunView(_Document):
 def read_draft(content: object, user_label: str | None, where: str = "draft") -> dict[str, Any]:
     """Return a draft as it is stored, `{"global": {...}, "users": {label: {...}}}`, validated.
 
-    It is what a configuration file would hold; with a user, the settings of that user alone. An empty one is what is set
-    now; a bankroll is none of what decisions are made by. Raises Rejected, naming the setting, when anything is wrong.
+    It is what a configuration file would hold; with a user, the settings of that user alone. An empty one is what is
+    set now; a bankroll is nothing that decisions are made by. Raises Rejected, naming what is wrong.
     """
     if user_label is None:
         file = read_config_file(content, where)
