@@ -282,7 +282,7 @@ async def test_in_the_global_portfolio_each_is_stopped_by_their_own_limits_and_a
 ) -> None:
     play = Play(database, WEDNESDAY)
     await play.begin(GLOBAL)
-    strict = {HERON: {"daily_loss_limit_pct": 3, "max_drawdown_limit_pct": 12}}
+    strict: dict[UUID | None, dict[str, int]] = {HERON: {"daily_loss_limit_pct": 3, "max_drawdown_limit_pct": 12}}
     async with transaction(play.database.engine("ui")) as connection:
         await write_settings(connection, strict, "admin")
     await play.replica(GLOBAL).configs.merge()
