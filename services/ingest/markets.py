@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from libs.common.domain.errors import Rejected, Unavailable
-from libs.common.domain.market import MarketFacts
+from libs.common.domain.market import MarketFacts, PartlyReadError
 
 GATHER_SECONDS: Final = 0.02
 """First sights of one moment share a call."""
@@ -199,11 +199,18 @@ class Markets:
             await self._sleep(LOOK_SECONDS)
 
     async def _ask(self, look_up: Callable[[Sequence[str]], Awaitable[list[MarketFacts]]], names: list[str]) -> None:
-        """Look names up and keep what is found; one that the host refuses must not keep the others unknown."""
+        """Look names up and keep what is found; one that the host refuses must not keep the others unknown.
+
+        Nor must one that cannot be read now: raises for it when all others were asked about.
+        """
+        failure: PartlyReadError | None = None
         for first in range(0, len(names), NAMES_PER_CALL):
             part = names[first : first + NAMES_PER_CALL]
             try:
                 await self._keep(await look_up(part))
+            except PartlyReadError as error:
+                await self._keep(error.found)
+                failure = error
             except Rejected as error:
                 if len(part) == 1:
                     _log.warning("market_refused", name=part[0], error=str(error)[:300])
@@ -211,6 +218,8 @@ class Markets:
                 middle = len(part) // 2
                 await self._ask(look_up, part[:middle])
                 await self._ask(look_up, part[middle:])
+        if failure:
+            raise failure
 
     async def _keep(self, markets: Sequence[MarketFacts]) -> None:
         now = self._now()

@@ -362,3 +362,28 @@ def test_one_sample_of_each_reason_is_shown_a_minute() -> None:
     assert sampler.show("log", "expected", "\0")
     now[0] = 60.0
     assert sampler.show("book", "expected", None)
+
+
+@pytest.mark.parametrize(
+    ("side", "price", "cash", "is_odd"),
+    [
+        ("BUY", "0.5", "5", False),
+        ("BUY", "0.5", "5.175", False),  # the highest fee there is
+        ("SELL", "0.5", "4.825", False),
+        ("SELL", "0.999", "9.995", False),  # a price that was rounded
+        ("BUY", "0.001", "0.0107", False),
+        ("BUY", "0", "5", True),
+        ("SELL", "0.5", "0", True),
+        ("BUY", "0.5", "0", True),
+        ("SELL", "0.5", "9.9", True),
+        ("BUY", "0.5", "10", True),
+        ("BUY", "1", "10.1", False),
+        ("BUY", "0.5", "500", True),
+        ("BUY", "0.5", "0.00005", True),
+    ],
+)
+def test_cash_that_no_price_and_fee_explain_is_odd(side: str, price: str, cash: str, is_odd: bool) -> None:
+    wire = ROW | {"side": side, "size": Decimal(10), "price": Decimal(price), "usdc_size": Decimal(cash)}
+    row = decode_activity_row(wire, WALLET)
+    assert isinstance(row, ActivityRow)
+    assert ("expected `usdc_size` about" in (row.odd or "")) == is_odd

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import EventKind, EventStatus, Role, Side, Source
-from libs.common.domain.market import MarketFacts, Outcome
+from libs.common.domain.market import MarketFacts, Outcome, PartlyReadError
 from libs.common.messages import EventDetected, ReconcileRequested
 from libs.common.upstream.activity import decode_activity_row
 from libs.common.upstream.data_api import ActivityListing
@@ -269,6 +269,7 @@ class FakeGamma:
         self.calls: list[list[str]] = []
         self.trouble: Exception | None = None
         self.refused = ""
+        self.unreadable: set[int] = set()
 
     async def nothing(self, asset_ids: Sequence[str]) -> list[MarketFacts]:
         self.calls.append(sorted(asset_ids))
@@ -286,7 +287,11 @@ class FakeGamma:
             raise self.trouble
         if self.refused in ids:
             raise Rejected("gamma: status 422")
-        return [facts_of(each) for each in sorted({int(number(each)) for each in ids} & self.known)]
+        wanted = {int(number(each)) for each in ids} & self.known
+        found = [facts_of(each) for each in sorted(wanted - self.unreadable)]
+        if wanted & self.unreadable:
+            raise PartlyReadError(Unavailable("gamma: status 500"), found)
+        return found
 
 
 class FakeShelf:
@@ -390,6 +395,19 @@ async def test_a_name_gamma_refuses_keeps_no_other_unknown() -> None:
     assert shop.markets.condition_of("71") is None
     assert len(shop.shelf.markets) == 38
     assert len(shop.gamma.calls) < 15
+
+
+async def test_a_market_that_cannot_be_read_now_keeps_no_other_unknown_and_is_asked_for_again() -> None:
+    shop = Shop(1, 2)
+    shop.gamma.unreadable = {1}
+    shop.markets.want(["11", "21"])
+    await shop.markets.look_up()
+    assert [shop.markets.condition_of(token) for token in ("11", "21")] == [None, "0xc2"]
+    shop.gamma.unreadable.clear()
+    shop.seconds = 3_600
+    await shop.markets.look_up()
+    assert shop.gamma.calls[-1] == ["11"]
+    assert shop.markets.condition_of("11") == "0xc1"
 
 
 async def test_only_the_first_look_for_missed_markets_goes_far_back() -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.market import PartlyReadError
 from libs.common.upstream.breaker import BreakerPolicy
 from libs.common.upstream.clob import ClobClient
 from libs.common.upstream.data_api import DataApiClient
@@ -566,3 +567,17 @@ async def test_a_market_that_charges_an_untold_fee_stays_unknown_unless_it_is_cl
     found = await GammaClient(world.gateway("gamma")).markets_by_token(["11", "21"])
     assert [each.condition_id for each in found] == ["0xc2"]
     assert world.outcomes["market"] == 1
+
+
+@pytest.mark.parametrize("whole", [httpx.Response(500), httpx.Response(200, text="<html>")])
+async def test_a_market_that_cannot_be_read_now_leaves_the_others_to_be_kept(whole: httpx.Response) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/markets/1"):
+            return whole
+        closed = request.url.params["closed"] == "true"
+        return ok({"markets": [market(2 if closed else 1, closed=closed, feesEnabled=True)]})
+
+    world = World(answer)
+    with pytest.raises(PartlyReadError) as caught:
+        await GammaClient(world.gateway("gamma")).markets_by_token(["11", "21"])
+    assert [each.condition_id for each in caught.value.found] == ["0xc2"]

@@ -1,8 +1,11 @@
 """What is known of a market, as far as decisions and the ledger need it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+
+from libs.common.domain.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +46,11 @@ class Resolution:
     payouts_micros: tuple[int, ...]
     resolved_at: datetime | None
     source: str
+
+
+class PartlyReadError(Unavailable):
+    """Some markets could not be read; `found` are the others."""
+
+    def __init__(self, error: Unavailable, found: Sequence[MarketFacts]) -> None:
+        super().__init__(str(error))
+        self.found = found

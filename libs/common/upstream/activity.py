@@ -102,9 +102,7 @@ def decode_activity_row(wire: object, wallet: str) -> ActivityRow | UnreadableRo
         type_, side = clean(type_, TYPE_LENGTH_MAX), clean(side, SIDE_LENGTH_MAX)
     condition_id, is_combo, asset_id, shares, cash, price = values
     gross = int((shares * price).to_integral_value(rounding=ROUND_HALF_EVEN))
-    # A fee is a few cents a share: cash this far from size * price is another unit, or another meaning.
-    far = abs(cash - gross) > shares or (side == "BUY" and cash < gross and cash < fee_within(cash, gross, shares))
-    if type_ == "TRADE" and odd is None and far:
+    if type_ == "TRADE" and odd is None and _is_far(side, cash, gross, shares):
         about = f"about size * price, {Decimal(gross) / MICROS}"
         odd = str(FieldError(WHAT, "usdc_size", about, row.get("usdc_size")))
     return ActivityRow(
@@ -123,6 +121,18 @@ def decode_activity_row(wire: object, wallet: str) -> ActivityRow | UnreadableRo
         odd=odd,
         wire=row,
     )
+
+
+def _is_far(side: str, cash_micros: int, gross_micros: int, share_micros: int) -> bool:
+    """Tell whether cash and size * price have different units or meanings: a fee is a few cents a share.
+
+    So it never is as much as was traded, and without it no share costs more than 1.
+    """
+    fee = fee_within(cash_micros, gross_micros, share_micros)
+    notional = cash_micros - fee if side == "BUY" else cash_micros + fee
+    if fee > share_micros or notional > share_micros + FEE_QUANTUM_MICROS:
+        return True
+    return fee > 0 and fee >= min(cash_micros, gross_micros)
 
 
 _Values = tuple[str, bool, str, int, int, Decimal]

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from libs.common.domain.errors import Rejected
-from libs.common.domain.market import MarketFacts, Outcome
+from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.market import MarketFacts, Outcome, PartlyReadError
 from libs.common.domain.money import MICROS
 from libs.common.upstream.fields import (
     FieldError,
@@ -160,7 +160,10 @@ def lacks_fees(wire: Mapping[str, Any]) -> bool:
 
 
 class GammaClient:
-    """Looks markets up by token or condition, open and closed ones; unknown ids are absent from the answer."""
+    """Looks markets up by token or condition, open and closed ones; unknown ids are absent from the answer.
+
+    A market that is wrong is left out; one that cannot be read now raises PartlyReadError with the rest.
+    """
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -181,6 +184,7 @@ class GammaClient:
         self, parameter: str, ids: Sequence[str], keys: Callable[[MarketFacts], set[str]]
     ) -> list[MarketFacts]:
         found: dict[str, MarketFacts] = {}
+        failure: Unavailable | None = None
         missing = list(dict.fromkeys(ids))
         # The host answers with open markets only, unless asked for closed ones.
         for closed in ("false", "true"):
@@ -188,11 +192,17 @@ class GammaClient:
                 query = [*((parameter, each) for each in part), ("closed", closed), ("limit", PAGE_SIZE)]
                 wanted = set(part)
                 for wire in await self._gateway.get("/markets/keyset", query, market_list):
-                    market = await self._decode(wire)
+                    try:
+                        market = await self._decode(wire)
+                    except Unavailable as error:
+                        failure = failure or error
+                        continue
                     if market is not None and keys(market) & wanted:
                         found[market.condition_id] = market
             known = set().union(*(keys(market) for market in found.values()))
             missing = [each for each in missing if each not in known]
+        if failure:
+            raise PartlyReadError(failure, list(found.values()))
         return list(found.values())
 
     async def _decode(self, wire: Any) -> MarketFacts | None:
