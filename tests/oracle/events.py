@@ -7,8 +7,8 @@ from tests.oracle.run import Row, Run, Violation
 from tests.oracle.tape import FillKey, Tape, TapeFill
 
 CHECK = "events"
-HIDDEN_BY_DEFAULT = {"DEPOSIT", "WITHDRAWAL", "TIP"}
-"""Types the Data API leaves out of a listing unless they are asked for."""
+HIDDEN_BY_DEFAULT = {"TIP"}
+"""Types the Data API leaves out of a listing unless they are asked for by name."""
 
 
 def fill_rows(run: Run) -> list[Row]:

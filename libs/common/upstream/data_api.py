@@ -164,6 +164,7 @@ class DataApiClient:
             ("start", 1 if start is None else max(1, start)),
             ("sort_by", "TIMESTAMP"),
             ("sort_direction", "DESC"),
+            ("exclude_deposits_withdrawals", "false"),
             *([] if end is None else [("end", end)]),
         ]
         wires, pages = await self._all_pages("/v2/activity", query, page_size, pages_max)

@@ -150,6 +150,7 @@ class _Way:
             return
         wallet = self.wallets[0]
         latest: Query = [("user", wallet), ("start", 1), ("sort_by", "TIMESTAMP"), ("sort_direction", "DESC")]
+        latest.append(("exclude_deposits_withdrawals", "false"))
         found, cursor = await self._activity("GET /v2/activity", wallet, [*latest, ("limit", ROWS)])
         self._learn(tokens=[row.asset_id for row in found if row.type == "TRADE"])
         if found:
