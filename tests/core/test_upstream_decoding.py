@@ -182,6 +182,7 @@ def test_lists_are_read_from_strings_and_from_arrays_alike() -> None:
 
 def test_fees_are_zero_where_they_are_off_and_closed_is_not_resolved() -> None:
     assert decode_market(market(feesEnabled=False)).fee_rate == 0
+    assert decode_market(market(feesEnabled=None)).fee_rate == Decimal("0.04")  # the schedule says it
     assert decode_market(market()).fee_rate == Decimal("0.04")
     assert not decode_market(market(closed=True)).resolved
     assert decode_market(market(closed=True, umaResolutionStatus="resolved")).resolved

@@ -555,15 +555,21 @@ async def test_markets_are_looked_for_among_the_open_and_then_the_closed_ones() 
     assert asked[-1] == ["21", "77"]
 
 
-@pytest.mark.parametrize("whole", [httpx.Response(404), ok(market(1, closed=False, feesEnabled=True))])
-async def test_a_market_that_charges_an_untold_fee_stays_unknown_unless_it_is_closed(whole: httpx.Response) -> None:
+def listing_without_fees(whole: httpx.Response) -> Callable[[httpx.Request], httpx.Response]:
+    """Answer with an open and a closed market whose fees only `/markets/ID` names; `whole` is that of the open one."""
+
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/markets/1"):
             return whole
         closed = request.url.params["closed"] == "true"
         return ok({"markets": [market(2 if closed else 1, closed=closed, feesEnabled=True)]})
 
-    world = World(answer)
+    return answer
+
+
+@pytest.mark.parametrize("whole", [httpx.Response(404), ok(market(1, closed=False, feesEnabled=True))])
+async def test_a_market_that_charges_an_untold_fee_stays_unknown_unless_it_is_closed(whole: httpx.Response) -> None:
+    world = World(listing_without_fees(whole))
     found = await GammaClient(world.gateway("gamma")).markets_by_token(["11", "21"])
     assert [each.condition_id for each in found] == ["0xc2"]
     assert world.outcomes["market"] == 1
@@ -571,13 +577,7 @@ async def test_a_market_that_charges_an_untold_fee_stays_unknown_unless_it_is_cl
 
 @pytest.mark.parametrize("whole", [httpx.Response(500), httpx.Response(200, text="<html>")])
 async def test_a_market_that_cannot_be_read_now_leaves_the_others_to_be_kept(whole: httpx.Response) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/markets/1"):
-            return whole
-        closed = request.url.params["closed"] == "true"
-        return ok({"markets": [market(2 if closed else 1, closed=closed, feesEnabled=True)]})
-
-    world = World(answer)
+    world = World(listing_without_fees(whole))
     with pytest.raises(PartlyReadError) as caught:
         await GammaClient(world.gateway("gamma")).markets_by_token(["11", "21"])
     assert [each.condition_id for each in caught.value.found] == ["0xc2"]

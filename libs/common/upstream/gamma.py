@@ -73,10 +73,13 @@ def decode_instant(value: object, field: str = "time", what: str = "wire") -> da
 
 
 def _fees(wire: Mapping[str, Any]) -> tuple[Decimal, Decimal] | None:
-    """Return (rate, exponent); None where fees are on but the schedule is missing from this listing."""
-    if not read_flag(wire.get("feesEnabled"), "feesEnabled", WHAT):
-        return Decimal(0), Decimal(1)
+    """Return (rate, exponent); None where fees are on but the schedule is missing from this listing.
+
+    A schedule counts unless `feesEnabled` says that it does not.
+    """
     schedule = wire.get("feeSchedule")
+    if not read_flag(wire.get("feesEnabled"), "feesEnabled", WHAT, default=schedule is not None):
+        return Decimal(0), Decimal(1)
     if schedule is None:
         return None
     if not isinstance(schedule, Mapping):
