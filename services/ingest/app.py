@@ -95,9 +95,11 @@ class _Parts:
             idle_seconds=MATCHING_SECONDS,
         )
         self.roster = Roster(store)
+        turns = TurnStore(frame.engine, settings.instance)
         self._markets = Markets(
             MarketStore(frame.engine),
             GammaClient(self._gamma),
+            turns,
             now=_now,
             clock=time.monotonic,
             refresh_seconds=settings.market_refresh_seconds,
@@ -106,7 +108,7 @@ class _Parts:
         self._intake = Intake(store, self._committed, _now, self._markets.hint, IngestStore(self._hot))
         records = ContactStore(frame.engine, settings.instance)
         self.chain_contact, self.poll_contact = ChainContact(records, _now), PollContact(records, _now)
-        api, turns = DataApiClient(self._data), TurnStore(frame.engine, settings.instance)
+        api = DataApiClient(self._data)
         self._poller = Poller(
             api, self._intake, turns, self.roster, at_once=settings.polls_at_once_max, contact=self.poll_contact
         )

@@ -12,9 +12,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.market import MarketFacts, PartlyReadError
+from services.ingest.turn import Turns
 
 GATHER_SECONDS: Final = 0.02
 """First sights of one moment share a call."""
+FIRST_SIGHTS: Final = "markets"
+TURN_SECONDS: Final = 1.0
+"""So long other replicas wait for what one is asking about, most likely the same; then they ask themselves."""
 LOOKUPS_MAX: Final = 100
 NAMES_PER_CALL: Final = 25
 REFRESHED_MAX: Final = 200
@@ -86,6 +90,7 @@ class Markets:
         self,
         shelf: Shelf,
         gamma: Catalogue,
+        turns: Turns,
         *,
         now: Callable[[], datetime],
         clock: Callable[[], float],
@@ -94,6 +99,7 @@ class Markets:
     ) -> None:
         self._shelf = shelf
         self._gamma = gamma
+        self._turns = turns
         self._now = now
         self._clock = clock
         self._refresh = timedelta(seconds=refresh_seconds)
@@ -151,27 +157,40 @@ class Markets:
             await self.look_up()
 
     async def look_up(self) -> None:
-        """Ask once for all that is due; what stays unknown is asked again later, less and less often."""
+        """Ask once for all that is due; what stays unknown is asked again later, less and less often.
+
+        Nothing is asked, and all stays due, while another replica asks: it may learn the same.
+        """
         tokens = self._due(self._tokens_wanted)
         conditions = self._due(self._conditions_wanted)
         answered = False
         try:
-            if tokens:
-                self._learn(await self._shelf.conditions_of(tokens))
-                if unknown := [token for token in tokens if token not in self._condition_of]:
-                    await self._ask(self._gamma.markets_by_token, unknown)
-                hinted = {self._hints.get(each, "") for each in unknown if each not in self._condition_of} - {""}
-                await self._ask(self._gamma.markets_by_condition, sorted(hinted))
-            if conditions:
-                for known in await self._shelf.known_conditions(conditions):
-                    self._remember_condition(known)
-                if unknown := [each for each in conditions if each not in self._conditions]:
-                    await self._ask(self._gamma.markets_by_condition, unknown)
+            if await self._turns.take_turn(FIRST_SIGHTS, TURN_SECONDS) is None:
+                return
+            await self._learn_tokens(tokens)
+            await self._learn_conditions(conditions)
             answered = True
+            await self._turns.end_turn(FIRST_SIGHTS)
         except (Unavailable, Rejected) as error:
             _log.warning("markets_not_read", tokens=len(tokens), conditions=len(conditions), error=str(error)[:300])
         self._postpone(self._tokens_wanted, tokens, self._condition_of, answered=answered)
         self._postpone(self._conditions_wanted, conditions, self._conditions, answered=answered)
+
+    async def _learn_tokens(self, tokens: Sequence[str]) -> None:
+        if not tokens:
+            return
+        self._learn(await self._shelf.conditions_of(tokens))
+        unknown = [token for token in tokens if token not in self._condition_of]
+        await self._ask(self._gamma.markets_by_token, unknown)
+        hinted = {self._hints.get(each, "") for each in unknown if each not in self._condition_of} - {""}
+        await self._ask(self._gamma.markets_by_condition, sorted(hinted))
+
+    async def _learn_conditions(self, conditions: Sequence[str]) -> None:
+        if not conditions:
+            return
+        for known in await self._shelf.known_conditions(conditions):
+            self._remember_condition(known)
+        await self._ask(self._gamma.markets_by_condition, [each for each in conditions if each not in self._conditions])
 
     async def refresh(self) -> int:
         """Look up again what is held or was traded lately, and what was missed before; return how many."""

@@ -21,8 +21,9 @@ from services.ingest.core.sightings import (
     kind_of,
 )
 
-FUTURE_SECONDS_MAX: Final = 86_400
-"""No clock of ours is a day behind: what lies further ahead is no time."""
+FUTURE_SECONDS_MAX: Final = 300
+"""No clock of ours is that far behind: what lies further ahead is no time. Where ours is after all, what it refused is
+read again by the polls that follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,9 @@ class Follow:
 
 
 def refuse_future(timestamp: int, field: str, seen_at: datetime) -> None:
-    """Raise ValueError for a time more than a day ahead of `seen_at`."""
+    """Raise ValueError for a time further ahead of `seen_at` than clocks differ."""
     if timestamp > seen_at.timestamp() + FUTURE_SECONDS_MAX:
-        raise FieldError("time", field, f"not after {seen_at:%Y-%m-%d %H:%M}", timestamp)
+        raise FieldError("time", field, f"not after {seen_at:%Y-%m-%d %H:%M} and 5 minutes", timestamp)
 
 
 def read_fill(fill: ChainFill, timestamp: int, follow: Follow, seen_at: datetime) -> LogSighting:
@@ -125,7 +126,7 @@ def _read_fact(row: ActivityRow, kind: EventKind, follow: Follow, seen_at: datet
         event_time=event_time,
         seen_at=seen_at,
         wire=row.wire,
-        ignored=_why_ignored(row, kind),
+        ignored=("odd_row", f"{row.type} row: expected a condition and a size") if empty else _why_ignored(row, kind),
     )
 
 

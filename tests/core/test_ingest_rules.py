@@ -105,9 +105,19 @@ def test_what_happened_before_the_follow_is_kept_but_not_booked() -> None:
     assert [fill.booked for fill in read(wire(), wire(timestamp=before))[0]] == [True, False]
 
 
-def test_a_split_of_nothing_or_of_no_condition_is_not_booked() -> None:
+def test_a_split_of_nothing_or_of_no_condition_is_counted_as_odd_and_not_booked() -> None:
     facts = read(wire(type="SPLIT", size=None), wire(type="MERGE", condition_id=None), wire(type="MERGE"))[1]
     assert [fact.booked for fact in facts] == [False, False, True]
+    assert [fact.ignored and fact.ignored[0] for fact in facts] == ["odd_row", "odd_row", None]
+
+
+def test_a_time_further_ahead_than_clocks_differ_is_none() -> None:
+    seen = int(NOON.timestamp()) + 5
+    fills, (fact,) = read(wire(timestamp=seen + 300), wire(timestamp=seen + 301))
+    assert [fill.event_time for fill in fills] == [datetime.fromtimestamp(seen + 300, UTC)]
+    assert (fact.kind, fact.booked) == (EventKind.OTHER, False)
+    assert fact.ignored
+    assert "not after 2026-11-01 12:00 and 5 minutes" in fact.ignored[1]
 
 
 def test_equal_rows_of_one_listing_are_events_of_their_own_and_known_ones_are_not_new() -> None:

@@ -22,7 +22,7 @@ from services.ingest.core.fills import Fill
 from services.ingest.core.sightings import FactSighting, FillKey, LogSighting, RowSighting
 from services.ingest.handlers import on_reconcile_requested
 from services.ingest.intake import Intake, Taken, parts
-from services.ingest.markets import ASKED, LEARNED, Markets
+from services.ingest.markets import ASKED, FIRST_SIGHTS, LEARNED, Markets
 from services.ingest.poller import Poller, checkpoint_key
 from services.ingest.reading import Follow, read_listing
 from services.ingest.roster import Roster
@@ -330,9 +330,11 @@ class Shop:
     """Markets on fakes, with a clock the test moves."""
 
     def __init__(self, *known: int) -> None:
-        self.gamma, self.shelf = FakeGamma(*known), FakeShelf()
+        self.gamma, self.shelf, self.turns = FakeGamma(*known), FakeShelf(), FakeTurns()
         self.seconds = 0.0
-        self.markets = Markets(self.shelf, self.gamma, now=lambda: NOON, clock=lambda: self.seconds, refresh_seconds=60)
+        self.markets = Markets(
+            self.shelf, self.gamma, self.turns, now=lambda: NOON, clock=lambda: self.seconds, refresh_seconds=60
+        )
 
 
 async def test_first_sights_of_one_moment_share_a_call() -> None:
@@ -353,6 +355,19 @@ async def test_what_is_on_the_shelf_is_not_asked_for() -> None:
     await shop.markets.look_up()
     assert shop.gamma.calls == []
     assert shop.markets.condition_of("11") == "0xc1"
+
+
+async def test_a_first_sight_waits_for_the_replica_that_asks_and_is_not_asked_for_if_that_one_learned_it() -> None:
+    shop = Shop(1, 2)
+    shop.turns.taken.add(FIRST_SIGHTS)
+    async with running(shop.markets.run()):
+        shop.markets.want(["11", "21"])
+        await asyncio.sleep(0.1)
+        assert shop.gamma.calls == []
+        shop.shelf.markets["0xc1"] = facts_of(1)
+        shop.turns.taken.clear()
+        await until(lambda: shop.markets.condition_of("11") and shop.markets.condition_of("21"))
+    assert shop.gamma.calls == [["21"]]
 
 
 async def test_a_condition_is_looked_up_like_a_token() -> None:

@@ -1,6 +1,7 @@
 """Ingest's Postgres: concurrent writers, follows and their audit trail, markets."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,8 @@ from libs.common.domain.kinds import EventKind, EventStatus, Role, Side
 from libs.common.domain.market import MarketFacts, Outcome
 from services.ingest.commands import follow, unfollow
 from services.ingest.core.sightings import FactKey, FactSighting, FillKey, LogSighting, RowSighting
-from services.ingest.store import IngestStore, MarketStore
+from services.ingest.markets import Markets
+from services.ingest.store import IngestStore, MarketStore, TurnStore
 from tests.support.databases import Database
 
 pytestmark = pytest.mark.integration
@@ -226,3 +228,43 @@ async def test_markets_that_gamma_lists_no_longer_keep_none_from_being_refreshed
     assert asked == [["0xc1", "0xc2"], ["0xc3", "0xc4"], ["0xc5"], []]
     after = datetime.now(UTC)
     assert sorted(await shelf.stale(after, NOON - timedelta(hours=1), 2)) == ["0xc1", "0xc2"]
+
+
+class SlowGamma:
+    """Knows one market, and takes its time."""
+
+    def __init__(self) -> None:
+        self.calls: list[Sequence[str]] = []
+
+    async def markets_by_token(self, asset_ids: Sequence[str]) -> list[MarketFacts]:
+        self.calls.append(asset_ids)
+        await asyncio.sleep(0.2)
+        return [market()]
+
+    async def markets_by_condition(self, condition_ids: Sequence[str]) -> list[MarketFacts]:
+        raise AssertionError(condition_ids)
+
+
+async def test_the_first_sight_of_a_token_by_two_replicas_at_once_makes_one_call(database: Database) -> None:
+    gamma, engine = SlowGamma(), database.engine("ingest")
+    replicas = [
+        Markets(
+            MarketStore(engine),
+            gamma,
+            TurnStore(engine, f"ingest-{number}"),
+            now=lambda: NOON,
+            clock=time.monotonic,
+            refresh_seconds=60,
+        )
+        for number in range(2)
+    ]
+    for each in replicas:
+        each.want(["11"])
+
+    async def learned(replica: Markets) -> None:
+        while replica.condition_of("11") is None:
+            await replica.look_up()
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(learned(each) for each in replicas))
+    assert gamma.calls == [["11"]]
