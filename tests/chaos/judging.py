@@ -39,7 +39,7 @@ class Judged:
 
 UNKNOWN_MARKET: Final = "['MARKET_UNKNOWN'] is given but does not hold"
 """The oracle knows every market from its first second; who was not answered about one rightly skips it."""
-ANSWERED_SECONDS: Final = 30
+ANSWERED_SECONDS: Final = 20
 """Gamma is asked again within this once it answers, and what waited for it is decided."""
 COMMITTED_SECONDS: Final = 10
 """What was seen this long after a process came back may still have waited for it to be committed."""

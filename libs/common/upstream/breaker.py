@@ -10,7 +10,7 @@ class BreakerPolicy:
 
     failures: int = 6
     open_seconds: float = 2.0
-    open_seconds_max: float = 30.0
+    open_seconds_max: float = 10.0
 
 
 class CircuitBreaker:
