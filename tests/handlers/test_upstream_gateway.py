@@ -581,3 +581,14 @@ async def test_a_market_that_cannot_be_read_now_leaves_the_others_to_be_kept(who
     with pytest.raises(PartlyReadError) as caught:
         await GammaClient(world.gateway("gamma")).markets_by_token(["11", "21"])
     assert [each.condition_id for each in caught.value.found] == ["0xc2"]
+
+
+async def test_what_was_found_before_gamma_went_away_is_kept() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.params["closed"] == "true":
+            return httpx.Response(500)
+        return ok({"markets": [market(1, closed=False)]})
+
+    with pytest.raises(PartlyReadError) as caught:
+        await GammaClient(World(answer).gateway("gamma")).markets_by_token(["11", "21"])
+    assert [each.condition_id for each in caught.value.found] == ["0xc1"]

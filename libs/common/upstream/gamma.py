@@ -194,7 +194,13 @@ class GammaClient:
             for part in chunks(missing, IDS_PER_CALL):
                 query = [*((parameter, each) for each in part), ("closed", closed), ("limit", PAGE_SIZE)]
                 wanted = set(part)
-                for wire in await self._gateway.get("/markets/keyset", query, market_list):
+                try:
+                    wires = await self._gateway.get("/markets/keyset", query, market_list)
+                except Unavailable as error:
+                    if not found:
+                        raise
+                    raise PartlyReadError(error, list(found.values())) from error
+                for wire in wires:
                     try:
                         market = await self._decode(wire)
                     except Unavailable as error:
