@@ -1,6 +1,7 @@
 """Learn what a token is an outcome of when it is first seen, and keep markets that matter fresh."""
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ GATHER_SECONDS: Final = 0.02
 FIRST_SIGHTS: Final = "markets"
 TURN_SECONDS: Final = 1.0
 """So long other replicas wait for what one is asking about, most likely the same; then they ask themselves."""
+TAKEN_SECONDS: Final = 0.1
+"""When to look again whether another replica still asks."""
 LOOKUPS_MAX: Final = 100
 NAMES_PER_CALL: Final = 25
 REFRESHED_MAX: Final = 200
@@ -39,6 +42,7 @@ ASKED: Final = "markets:asked"
 LEARNED: Final = "markets:learned"
 """Checkpoint: {"at": iso}, when a token's market was last learned: pricing before that was without it."""
 
+_LookUp = Callable[[Sequence[str]], Awaitable[list[MarketFacts]]]
 _log = structlog.get_logger()
 
 
@@ -142,16 +146,12 @@ class Markets:
                 (wish.due for wanted in (self._tokens_wanted, self._conditions_wanted) for wish in wanted.values()),
                 default=None,
             )
-            if due is None:
+            wait = None if due is None else due - self._clock()
+            if wait is None or wait > 0:
                 self._wanted.clear()
-                await self._wanted.wait()
-            elif (wait := due - self._clock()) > 0:
-                self._wanted.clear()
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._wanted.wait()
-                except TimeoutError:
-                    pass
                 continue
             await self._sleep(GATHER_SECONDS)
             await self.look_up()
@@ -161,36 +161,44 @@ class Markets:
 
         Nothing is asked, and all stays due, while another replica asks: it may learn the same.
         """
-        tokens = self._due(self._tokens_wanted)
-        conditions = self._due(self._conditions_wanted)
-        answered = False
         try:
             if await self._turns.take_turn(FIRST_SIGHTS, TURN_SECONDS) is None:
+                await self._sleep(TAKEN_SECONDS)
                 return
-            await self._learn_tokens(tokens)
-            await self._learn_conditions(conditions)
-            answered = True
+            # What cannot be read of the ones keeps none of the others unknown.
+            await self._look_for(self._tokens_wanted, self._condition_of, self._learn_tokens)
+            await self._look_for(self._conditions_wanted, self._conditions, self._learn_conditions)
             await self._turns.end_turn(FIRST_SIGHTS)
+        except Unavailable as error:
+            _log.warning("markets_wait", error=str(error)[:200])
+            await self._sleep(RETRY_SECONDS_FIRST)
+
+    async def _look_for(
+        self, wanted: dict[str, _Wish], known: Container[str], learn: Callable[[Sequence[str]], Awaitable[None]]
+    ) -> None:
+        names, answered = self._due(wanted), False
+        try:
+            if names:
+                await learn(names)
+            answered = True
         except (Unavailable, Rejected) as error:
-            _log.warning("markets_not_read", tokens=len(tokens), conditions=len(conditions), error=str(error)[:300])
-        self._postpone(self._tokens_wanted, tokens, self._condition_of, answered=answered)
-        self._postpone(self._conditions_wanted, conditions, self._conditions, answered=answered)
+            _log.warning("markets_not_read", names=len(names), error=str(error)[:300])
+        self._postpone(wanted, names, known, answered=answered)
 
     async def _learn_tokens(self, tokens: Sequence[str]) -> None:
-        if not tokens:
-            return
         self._learn(await self._shelf.conditions_of(tokens))
         unknown = [token for token in tokens if token not in self._condition_of]
-        await self._ask(self._gamma.markets_by_token, unknown)
+        failure = await self._ask(self._gamma.markets_by_token, unknown)
         hinted = {self._hints.get(each, "") for each in unknown if each not in self._condition_of} - {""}
-        await self._ask(self._gamma.markets_by_condition, sorted(hinted))
+        if failure := await self._ask(self._gamma.markets_by_condition, sorted(hinted)) or failure:
+            raise failure
 
     async def _learn_conditions(self, conditions: Sequence[str]) -> None:
-        if not conditions:
-            return
         for known in await self._shelf.known_conditions(conditions):
             self._remember_condition(known)
-        await self._ask(self._gamma.markets_by_condition, [each for each in conditions if each not in self._conditions])
+        unknown = [each for each in conditions if each not in self._conditions]
+        if failure := await self._ask(self._gamma.markets_by_condition, unknown):
+            raise failure
 
     async def refresh(self) -> int:
         """Look up again what is held or was traded lately, and what was missed before; return how many."""
@@ -201,10 +209,12 @@ class Markets:
         if max(len(nameless), len(unknown)) < LOOKUPS_MAX:  # else there is more where these came from
             self._looked_at = now
         stale = await self._shelf.stale(now - self._refresh, now - RECENT, REFRESHED_MAX)
-        await self._ask(self._gamma.markets_by_condition, stale)
+        failure = await self._ask(self._gamma.markets_by_condition, stale)
         wishes = [*self._tokens_wanted.values(), *self._conditions_wanted.values()]
         if wishes and self._looked_at == now and all(wish.answered for wish in wishes):
             await self._shelf.note(ASKED, now)
+        if failure:
+            raise failure
         return len(stale)
 
     async def run_refresh(self, progress: Callable[[], None]) -> None:
@@ -217,10 +227,10 @@ class Markets:
                 _log.warning("markets_not_refreshed", error=str(error)[:300])
             await self._sleep(LOOK_SECONDS)
 
-    async def _ask(self, look_up: Callable[[Sequence[str]], Awaitable[list[MarketFacts]]], names: list[str]) -> None:
+    async def _ask(self, look_up: _LookUp, names: Sequence[str]) -> PartlyReadError | None:
         """Look names up and keep what is found; one that the host refuses must not keep the others unknown.
 
-        Nor must one that cannot be read now: raises for it when all others were asked about.
+        Nor must one that cannot be read now: returned is why, when all others were asked about.
         """
         failure: PartlyReadError | None = None
         for first in range(0, len(names), NAMES_PER_CALL):
@@ -235,10 +245,9 @@ class Markets:
                     _log.warning("market_refused", name=part[0], error=str(error)[:300])
                     continue
                 middle = len(part) // 2
-                await self._ask(look_up, part[:middle])
-                await self._ask(look_up, part[middle:])
-        if failure:
-            raise failure
+                for half in (part[:middle], part[middle:]):
+                    failure = await self._ask(look_up, half) or failure
+        return failure
 
     async def _keep(self, markets: Sequence[MarketFacts]) -> None:
         now = self._now()
@@ -255,8 +264,7 @@ class Markets:
             _log.debug("market_read", condition_id=market.condition_id, slug=market.slug)
 
     async def _keep_one_by_one(self, markets: Sequence[MarketFacts], now: datetime) -> list[MarketFacts]:
-        """One market that cannot be stored must not keep the others out."""
-        kept = []
+        kept = []  # one market that cannot be stored must not keep the others out
         for market in markets:
             try:
                 await self._shelf.save([market], now)

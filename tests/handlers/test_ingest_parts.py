@@ -100,17 +100,20 @@ class FakeApi:
 class FakeTurns:
     def __init__(self) -> None:
         self.kept: dict[str, Mapping[str, Any]] = {}
-
+        self.asked: list[str] = []
+        self.ended: list[str] = []
         self.taken: set[str] = set()
         """Turns another replica has."""
 
     async def take_turn(self, key: str, seconds: float) -> dict[str, Any] | None:
+        self.asked.append(key)
         return None if key in self.taken else dict(self.kept.get(key, {}))
 
     async def remember(self, key: str, value: Mapping[str, Any]) -> None:
         self.kept[key] = value
 
     async def end_turn(self, key: str, value: Mapping[str, Any] | None = None) -> None:
+        self.ended.append(key)
         if value is not None:
             self.kept[key] = value
 
@@ -423,6 +426,38 @@ async def test_a_market_that_cannot_be_read_now_keeps_no_other_unknown_and_is_as
     await shop.markets.look_up()
     assert shop.gamma.calls[-1] == ["11"]
     assert shop.markets.condition_of("11") == "0xc1"
+
+
+async def test_a_market_that_cannot_be_read_now_keeps_no_condition_and_no_hint_from_being_asked_for() -> None:
+    shop = Shop(1, 2, 3)
+    shop.gamma.unreadable = {1}
+    shop.markets.hint([("99", "0xc3")])
+    shop.markets.want(["11", "99"], ["0xc2"])
+    await shop.markets.look_up()
+    assert set(shop.shelf.markets) == {"0xc2", "0xc3"}
+
+
+async def test_a_market_that_cannot_be_read_beside_a_refused_name_keeps_no_other_unknown() -> None:
+    shop = Shop(*range(1, 40))
+    shop.gamma.unreadable, shop.gamma.refused = {1}, "391"
+    shop.markets.want([f"{number}1" for number in (1, *range(39, 1, -1))])
+    await shop.markets.look_up()
+    assert len(shop.shelf.markets) == 37
+
+
+async def test_a_turn_is_not_kept_after_a_failure_nor_asked_for_without_a_rest() -> None:
+    shop = Shop(1)
+    shop.gamma.trouble = Unavailable("gamma: away")
+    shop.markets.want(["11"])
+    await shop.markets.look_up()
+    assert shop.turns.ended == [FIRST_SIGHTS]
+    shop.turns.taken.add(FIRST_SIGHTS)
+    shop.seconds = 3_600
+    asked = len(shop.turns.asked)
+    async with running(shop.markets.run()):
+        await until(lambda: len(shop.turns.asked) > asked)
+        await asyncio.sleep(0.2)
+    assert len(shop.turns.asked) - asked <= 3
 
 
 async def test_only_the_first_look_for_missed_markets_goes_far_back() -> None:
