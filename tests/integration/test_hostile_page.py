@@ -17,7 +17,7 @@ from libs.common.domain.identity import user_id
 from libs.common.observability.metrics import REGISTRY, UpstreamMetrics
 from libs.common.upstream import samples
 from libs.common.upstream.data_api import DataApiClient
-from libs.common.upstream.fields import EPOCH_SECOND_MIN
+from libs.common.upstream.fields import EPOCH_SECOND_MAX, EPOCH_SECOND_MIN
 from libs.common.upstream.gateway import Gateway, Patience
 from libs.common.upstream.limits import NoLimit
 from services.ingest.commands import follow
@@ -201,6 +201,14 @@ async def test_one_wrong_time_stops_no_listing(first: list[Any], second: list[An
     async with served(page(first, "c1"), page(second)) as client:
         listing = await client.activity(WALLET, start=None)
     assert len(listing.rows) + len(listing.unreadable) == len(first) + len(second)
+
+
+@pytest.mark.parametrize("wrong", [[EPOCH_SECOND_MIN, AT - 1, 5], [AT + 1_000, AT + 2_000, EPOCH_SECOND_MAX]])
+async def test_times_that_nobody_asked_for_stop_no_listing(wrong: list[int]) -> None:
+    odd = [row(number, timestamp=second) for number, second in enumerate(wrong, 1)]
+    first, second = [*at(300, 200, 200), *odd], [*at(199, 100), *odd[::-1], row(9, timestamp=AT + 50)]
+    async with served(page(first, "c1"), page(second)) as client:
+        assert len((await client.activity(WALLET, start=AT, end=AT + 999)).rows) == len(first) + len(second)
 
 
 async def test_nothing_is_booked_of_a_poll_whose_pages_come_again_in_another_order(database: Database) -> None:

@@ -14,6 +14,8 @@ from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.market import Resolution
 from libs.common.upstream.activity import ActivityRow, UnreadableRow, decode_activity_row
 from libs.common.upstream.fields import (
+    EPOCH_SECOND_MAX,
+    EPOCH_SECOND_MIN,
     FieldError,
     an_object,
     clean,
@@ -35,6 +37,8 @@ PAGES_MAX: Final = 400
 PAGES_PER_PART: Final = 4
 """Pages of activity that are held at once: a longer history is asked for in parts by the caller."""
 CONDITIONS_PER_CALL: Final = 20
+AHEAD_SECONDS_MAX: Final = 300
+"""So far ahead of our clock a row's time can be one; where a listing is open, that is its end."""
 EVENT_ID_LENGTH_MAX: Final = 80
 POSITION: Final = "position"
 
@@ -159,15 +163,17 @@ class DataApiClient:
 
         Raises ListingTooLongError when that is more than `pages_max` pages: ask for less time, then.
         """
+        first = 1 if start is None else max(1, start)
         query: list[tuple[str, str | int]] = [
             ("user", wallet),
-            ("start", 1 if start is None else max(1, start)),
+            ("start", first),
             ("sort_by", "TIMESTAMP"),
             ("sort_direction", "DESC"),
             ("exclude_deposits_withdrawals", "false"),
             *([] if end is None else [("end", end)]),
         ]
-        wires, pages = await self._all_pages("/v2/activity", query, page_size, pages_max)
+        span = first, int(time.time()) + AHEAD_SECONDS_MAX if end is None else end
+        wires, pages = await self._all_pages("/v2/activity", query, page_size, pages_max, span)
         rows: list[ActivityRow] = []
         unreadable: list[UnreadableRow] = []
         for wire in reversed(wires):
@@ -231,13 +237,21 @@ class DataApiClient:
         return ("_", self._nonce())
 
     async def _all_pages(
-        self, path: str, query: Params, page_size: int, pages_max: int = PAGES_MAX
+        self,
+        path: str,
+        query: Params,
+        page_size: int,
+        pages_max: int = PAGES_MAX,
+        span: tuple[int, int] = (EPOCH_SECOND_MIN, EPOCH_SECOND_MAX),
     ) -> tuple[list[Any], int]:
-        """Follow the cursors to the end: filters are sent again with each, as changing them would re-anchor it."""
+        """Follow the cursors to the end: filters are sent again with each, as changing them would re-anchor it.
+
+        `span` is the time asked for, first and last epoch second.
+        """
         wires: list[Any] = []
         cursor: str | None = None
         seen: set[str] = set()
-        read = PagesRead(page_size)
+        read = PagesRead(page_size, *span)
         for number in range(1, pages_max + 1):
             asked = [*query, ("limit", page_size), *([("cursor", cursor)] if cursor else []), self._fresh()]
             page = await self._gateway.get(path, asked, decode_page)

@@ -15,18 +15,20 @@ BACK_SECONDS_MAX: Final = 60
 
 
 class PagesRead:
-    """What was read of one listing so far, the latest rows first."""
+    """What was read so far of one listing of the time from `start` to `end` (epoch seconds), the latest rows first."""
 
-    def __init__(self, page_size: int) -> None:
+    def __init__(self, page_size: int, start: int, end: int) -> None:
         self._page_size = page_size
+        self._start = start
+        self._end = end
         self._seen: set[bytes] = set()
         self._oldest: int | None = None
 
     def trouble(self, rows: Sequence[Any], *, more: bool) -> tuple[str, str] | None:
         """Take in the next page; return the reason (a word, a sentence) why it cannot be believed, None if it can.
 
-        Rows without a readable `timestamp` (epoch seconds) say nothing of the order, nor does one row alone: of two
-        pages the second latest and the second oldest are compared, so that a single wrong time stops no listing.
+        Rows without a `timestamp` (epoch seconds) within the time asked for say nothing of the order, nor does one row
+        alone: of two pages the second latest and the second oldest are compared, so that a wrong time stops no listing.
         """
         if not rows:
             return ("page_empty", "is empty and claims that more follows") if more else None
@@ -35,7 +37,7 @@ class PagesRead:
             # Counted twice, its rows would be two fills each.
             return "page_repeated", "repeats a page already read"
         self._seen.add(known)
-        stamps = [each for row in rows if (each := _stamp(row)) is not None]
+        stamps = [each for row in rows if (each := _stamp(row)) and self._start <= each <= self._end]
         if len(stamps) < 2:
             return None
         newest, oldest = nlargest(2, stamps)[1], self._oldest
