@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from libs.common.observability.metrics import UpstreamMetrics
-from libs.common.upstream.chain import decode_order_filled
+from libs.common.upstream.chain import ChainFill, decode_order_filled
 from libs.common.upstream.samples import note_ignored
 from services.ingest.core.sightings import LogSighting
 from services.ingest.reading import read_fill, refuse_future
@@ -32,7 +32,10 @@ class Blocks(Protocol):
     """The part of the node that knows when a block was."""
 
     async def block_time(self, number: int, block_hash: str) -> int:
-        """Return a block's timestamp in epoch seconds; raises Unavailable, NodeBusyError or NodeRefusedError."""
+        """Return a block's timestamp in epoch seconds; raises Unavailable, NodeBusyError or NodeRefusedError.
+
+        Raises ValueError for a block whose time is none.
+        """
 
 
 class Watch(Protocol):
@@ -76,25 +79,29 @@ class LogReader:
         if fill.is_combo:
             note_ignored(_METRICS, "combo_log", "a position of several legs", log)
             return
-        timestamp = fill.timestamp
-        if timestamp is None:
-            # What is taken back needs no time, and its block can no longer be asked for it.
-            timestamp = (
-                int(seen_at.timestamp())
-                if fill.removed
-                else await self._node.block_time(fill.block_number, fill.block_hash)
-            )
-        if healing and place in self._removed:
-            return
         try:
+            timestamp = await self._time_of(fill, seen_at)
             refuse_future(timestamp, "blockTimestamp", seen_at)
             sighting = read_fill(fill, timestamp, follow, seen_at)
         except (ValueError, OverflowError, OSError) as error:
             note_ignored(_METRICS, "log_time", error, log)
             return
+        if healing and place in self._removed:
+            return
         await self._intake.put(sighting)
         if not fill.removed:
             self._watch.saw(place, fill.block_number, sighting.event_time, fetched=healing)
+
+    async def _time_of(self, fill: ChainFill, seen_at: datetime) -> int:
+        """Return the epoch second of a fill's block.
+
+        What is taken back needs no time, and its block can no longer be asked for it.
+        """
+        if fill.timestamp is not None:
+            return fill.timestamp
+        if fill.removed:
+            return int(seen_at.timestamp())
+        return await self._node.block_time(fill.block_number, fill.block_hash)
 
     def _remember_removed(self, place: tuple[str, int]) -> None:
         self._removed[place] = None

@@ -69,7 +69,10 @@ class Node:
         return _number(answer, "block number")
 
     async def block_time(self, number: int, block_hash: str) -> int:
-        """Return a block's timestamp in epoch seconds, asked for once however many want it; raises like `ask`."""
+        """Return a block's timestamp in epoch seconds, asked for once however many want it; raises like `ask`.
+
+        Raises ValueError for a block whose time is none: asking again would not make it one.
+        """
         known = self._block_times.get(block_hash)
         if known is None:
             known = self._block_times[block_hash] = asyncio.ensure_future(self._fetch_time(number, block_hash))
@@ -103,7 +106,7 @@ class Node:
             # The log is of a block just replaced, or this node is behind: look once more, then take what there is.
             await self._sleep(DELAY_SECONDS_FIRST)
             block = await self._patiently(look, ATTEMPTS)
-        return _number(block.get("timestamp"), "block timestamp")
+        return quantity(block.get("timestamp"), what="block timestamp")
 
     async def _once(self, method: str, params: Sequence[Any], budget: Budget) -> Any:
         await self._bucket.acquire(budget)

@@ -109,6 +109,7 @@ class FakeConnection:
         self.pushed: asyncio.Queue[Any] = asyncio.Queue()
         self.under_way = self.most_under_way = 0
         self.times: dict[int, list[tuple[int, str]]] = {}
+        self.blocks: dict[int, Mapping[str, Any]] = {}
 
     def count(self, method: str) -> int:
         return sum(1 for called, _ in self.calls if called == method)
@@ -130,7 +131,7 @@ class FakeConnection:
         if number == "latest":
             return {"number": hex(self.head)}
         if int(number, 16) not in self.times:
-            return None
+            return self.blocks.get(int(number, 16))
         stamp, block_hash = self.times[int(number, 16)].pop(0)
         return {"hash": block_hash, "timestamp": hex(stamp)} if stamp else None
 
@@ -260,6 +261,18 @@ async def test_a_log_that_makes_no_sense_stops_nothing() -> None:
         await reader.take(odd)
     await reader.take(log(2))
     assert intake.seen() == [(2, False)]
+
+
+@pytest.mark.parametrize("stamp", [None, "soon", 60, "0x" + "f" * 17])
+async def test_a_block_without_a_time_costs_its_own_logs_only(stamp: object) -> None:
+    intake, connection = FakeIntake(), FakeConnection()
+    reader = LogReader(node_of(connection), await roster_of(1), intake, contact_on(FakeRecords()))
+    connection.blocks[100] = {"hash": "0x" + f"{100_000:064x}", "timestamp": stamp}
+    for healing in (True, False):
+        await reader.take(log(1, blockTimestamp=None), healing=healing)
+    await reader.take(log(2))
+    assert intake.seen() == [(2, False)]
+    assert connection.count("eth_getBlockByNumber") == 1
 
 
 def healer_of(connection: FakeConnection, reader: LogReader, intake: FakeIntake, width: int = 10) -> Healer:
