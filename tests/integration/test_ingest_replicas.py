@@ -1,10 +1,10 @@
-"""Two ingests share one request budget, as the exchange itself counts; without Redis each keeps to an eighth."""
+"""Two ingests share one request budget, as exchange and node count it; without Redis each keeps to an eighth."""
 
 import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import Final
 
 import pytest
 
-from libs.common.bus.limiter import DATA, FALLBACK_SHARE, TOTAL, Bucket
+from libs.common.bus.limiter import DATA, FALLBACK_SHARE, RPC, TOTAL, Bucket
+from libs.common.db.checkpoints import save_checkpoint
 from services.cli.stack import valkey
 from services.cli.stack.ports import free_port
 from services.cli.stack.valkey import ValkeyPlace
 from services.ingest.commands import follow
+from services.ingest.life import CHECKPOINT
 from tests.support.databases import Database, bus_rules, fresh_passwords, open_folder
 from tests.support.sandbox import RunningSandbox, running_sandbox
 from tests.support.tapes import write_tape
@@ -30,6 +32,9 @@ WALLETS: Final = 80
 LATE_SECONDS: Final = 0.7
 """How much later than it was granted a request may arrive on a busy machine."""
 SAMPLE_SECONDS: Final = 0.1
+LONG_AGO_BLOCKS: Final = 900
+"""Ninety calls of ten blocks each: more than both replicas together can ask for while the test lasts."""
+HEALED_CALLS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Sample:
     after: float
     data: int
     total: int
+    rpc: int = 0
 
 
 @dataclass
@@ -54,13 +60,17 @@ class Counter:
         before = time.monotonic()
         counts = (await self.sandbox.status())["requests"]
         total = sum(counts.get(name, 0) for name in ("data", "clob", "gamma"))
-        self.samples.append(Sample(before, time.monotonic(), counts.get("data", 0), total))
+        self.samples.append(Sample(before, time.monotonic(), counts.get("data", 0), total, counts.get("rpc", 0)))
         return self.samples[-1]
 
     async def until_polled(self, requests: int, within_seconds: float = 60) -> None:
         """Read until the Data API has had so many requests."""
+        await self.until(lambda sample: sample.data >= requests, within_seconds)
+
+    async def until(self, met: Callable[[Sample], bool], within_seconds: float = 60) -> None:
+        """Read until a sample is as wanted."""
         async with asyncio.timeout(within_seconds):
-            while (await self.read()).data < requests:  # noqa: ASYNC110  the count is behind HTTP
+            while not met(await self.read()):  # noqa: ASYNC110  the count is behind HTTP
                 await asyncio.sleep(SAMPLE_SECONDS)
 
 
@@ -157,6 +167,25 @@ async def test_replicas_share_one_budget_and_keep_to_an_eighth_each_without_redi
         assert overdrawn(without, TOTAL, REPLICAS / FALLBACK_SHARE) == []
         assert overdrawn(count.samples, DATA) == []
         assert overdrawn(count.samples, TOTAL) == []
+
+
+async def test_replicas_that_heal_at_once_share_the_nodes_budget(
+    database: Database, own_valkey: OwnValkey, tmp_path: Path
+) -> None:
+    async with running_sandbox(tape=write_tape(tmp_path / "tape")) as sandbox:
+        await follow(database.url(), f"0x{1:040x}", "one")
+        head = int((await sandbox.rpc("eth_blockNumber"))["result"], 16)
+        async with database.engine().begin() as connection:
+            await save_checkpoint(connection, "ingest", CHECKPOINT, {"block": head - LONG_AGO_BLOCKS})
+        count = Counter(sandbox)
+        before = await count.read()
+        with own_valkey.run():
+            async with replicas(database, own_valkey.url, sandbox):
+                await count.until(lambda sample: sample.rpc > before.rpc + HEALED_CALLS)
+        asked = (await sandbox.status())["requests"]
+    assert overdrawn(count.samples, RPC) == []
+    assert asked["rpc.eth_subscribe"] == REPLICAS
+    assert HEALED_CALLS / 2 < asked["rpc.eth_getLogs"] < LONG_AGO_BLOCKS / 10 * REPLICAS, "both were still at it"
 
 
 def test_an_overdrawn_budget_is_noticed() -> None:
