@@ -196,8 +196,8 @@ class Markets:
     async def _learn_conditions(self, conditions: Sequence[str]) -> None:
         for known in await self._shelf.known_conditions(conditions):
             self._remember_condition(known)
-        unknown = [each for each in conditions if each not in self._conditions]
-        if failure := await self._ask(self._gamma.markets_by_condition, unknown):
+        unknown = set(conditions) - self._conditions.keys()
+        if failure := await self._ask(self._gamma.markets_by_condition, sorted(unknown)):
             raise failure
 
     async def refresh(self) -> int:
@@ -274,8 +274,8 @@ class Markets:
         return kept
 
     def _due(self, wanted: dict[str, _Wish]) -> list[str]:
-        now = self._clock()
-        return [name for name, wish in wanted.items() if wish.due <= now][:LOOKUPS_MAX]
+        due = (name for name, wish in wanted.items() if wish.due <= self._clock())
+        return sorted(due, key=lambda name: wanted[name].tries)[:LOOKUPS_MAX]
 
     def _postpone(
         self, wanted: dict[str, _Wish], asked: Iterable[str], known: Container[str], *, answered: bool

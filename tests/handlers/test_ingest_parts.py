@@ -445,6 +445,17 @@ async def test_a_market_that_cannot_be_read_beside_a_refused_name_keeps_no_other
     assert len(shop.shelf.markets) == 37
 
 
+async def test_what_is_seen_first_goes_before_all_that_stayed_unknown() -> None:
+    shop = Shop(1)
+    shop.markets.want([f"{number}1" for number in range(1_000, 1_150)])
+    for _ in range(2):
+        await shop.markets.look_up()
+    shop.seconds = 3_600
+    shop.markets.want(["11"])
+    await shop.markets.look_up()
+    assert shop.markets.condition_of("11") == "0xc1"
+
+
 async def test_a_turn_is_not_kept_after_a_failure_nor_asked_for_without_a_rest() -> None:
     shop = Shop(1)
     shop.gamma.trouble = Unavailable("gamma: away")
