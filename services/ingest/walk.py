@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from libs.common.upstream.data_api import PAGES_MAX, PAGES_PER_PART, ActivityListing, ListingTooLongError
+from libs.common.upstream.data_api import PAGES_OF_A_SECOND, PAGES_PER_PART, ActivityListing, ListingTooLongError
 from services.ingest.core.polling import Windows
 from services.ingest.intake import Taken
 from services.ingest.reading import Follow
@@ -34,7 +34,7 @@ async def parts_of(
     """
     windows = Windows(start, last, now)
     while not windows.done:
-        most = PAGES_MAX if windows.is_smallest else PAGES_PER_PART
+        most = PAGES_OF_A_SECOND if windows.is_smallest else PAGES_PER_PART
         try:
             listing = await api.activity(wallet, start=windows.start, end=windows.end, pages_max=most)
         except ListingTooLongError as error:

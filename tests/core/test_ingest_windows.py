@@ -3,10 +3,11 @@
 import asyncio
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.upstream.data_api import PAGES_MAX, PAGES_PER_PART, ActivityListing, ListingTooLongError
+from libs.common.upstream.data_api import PAGES_OF_A_SECOND, PAGES_PER_PART, ActivityListing, ListingTooLongError
 from services.ingest.core.polling import Windows
 from services.ingest.walk import parts_of
 
@@ -42,8 +43,8 @@ async def read(api: Api, start: int, last: int | None) -> None:
 
 
 @given(
-    st.lists(st.integers(1, NOW + 50), max_size=120),
-    st.lists(st.tuples(st.integers(1, NOW), st.integers(10, 60)), max_size=3),
+    st.lists(st.integers(1, NOW + 50), max_size=120, unique=True),
+    st.lists(st.tuples(st.integers(1, NOW - 1), st.integers(10, 55)), max_size=3, unique_by=lambda crowd: crowd[0]),
     st.integers(1, NOW),
     st.one_of(st.none(), st.just(NOW)),
 )
@@ -75,7 +76,21 @@ def test_one_crowded_second_is_read_to_its_end() -> None:
     api = Api(Counter({NOW - 10: PAGE * (PAGES_PER_PART + 5)}))
     asyncio.run(read(api, NOW - 20, None))
     assert (NOW - 10, NOW - 10) in api.parts
-    assert PAGES_MAX > PAGES_PER_PART + 5
+    assert PAGES_OF_A_SECOND > PAGES_PER_PART + 5
+
+
+def test_a_listing_without_end_is_given_up_before_it_fills_the_memory() -> None:
+    class Endless(Api):
+        async def activity(
+            self, wallet: str, *, start: int | None, end: int | None = None, pages_max: int = PAGES_PER_PART
+        ) -> ActivityListing:
+            self.pages += pages_max
+            raise ListingTooLongError("/v2/activity", pages_max, NOW - 5)
+
+    api = Endless(Counter())
+    with pytest.raises(ListingTooLongError):
+        asyncio.run(read(api, NOW - 120, None))
+    assert api.pages < 50
 
 
 def test_parts_grow_again_where_less_happened() -> None:

@@ -36,6 +36,8 @@ PAGE_SIZE: Final = 500
 PAGES_MAX: Final = 400
 PAGES_PER_PART: Final = 4
 """Pages of activity that are held at once: a longer history is asked for in parts by the caller."""
+PAGES_OF_A_SECOND: Final = 20
+"""The most that a part which cannot be made smaller may have: ten thousand rows a second are no wallet's."""
 CONDITIONS_PER_CALL: Final = 20
 AHEAD_SECONDS_MAX: Final = 300
 """So far ahead of our clock a row's time can be one; where a listing is open, that is its end."""
