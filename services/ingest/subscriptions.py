@@ -48,8 +48,9 @@ class Subscriptions:
         for part in parts:
             if part not in standing:
                 name = await self._node.ask("eth_subscribe", ["logs", log_filter(sorted(part))])
-                if not isinstance(name, str):
-                    raise Unavailable(f"rpc: expected a subscription id, got {name!r:.60}")
+                if not isinstance(name, str) or name in self._current:
+                    # Else a part would be taken for unsubscribed, and subscribed to again for ever.
+                    raise Unavailable(f"rpc: expected a new subscription id, got {name!r:.60}")
                 self._new |= part - self.wallets
                 self._current[name] = part
         for name in [name for name, part in self._current.items() if part not in parts]:

@@ -223,6 +223,14 @@ async def test_a_follow_among_a_thousand_changes_one_subscription_and_the_new_on
     assert [sign for sign, _ in connection.history] == ["+", "-"], "several at once cost one change"
 
 
+async def test_a_subscription_that_bears_the_name_of_another_is_none() -> None:
+    connection = FakeConnection()
+    connection.eth_subscribe = lambda kind, query: "0x1"  # type: ignore[method-assign]
+    subscriptions = Subscriptions(node_of(connection))
+    with pytest.raises(Unavailable, match="expected a new subscription id"):
+        await subscriptions.follow([wallet(each) for each in range(300)])
+
+
 async def test_a_change_cut_short_forgets_no_new_wallet() -> None:
     connection = FakeConnection()
     subscriptions = Subscriptions(node_of(connection), room=2)
