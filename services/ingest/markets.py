@@ -12,7 +12,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from libs.common.domain.errors import Rejected, Unavailable
-from libs.common.domain.market import MarketFacts, PartlyReadError
+from libs.common.domain.market import MarketFacts
+from services.ingest.catalogue import Catalogue, ask_about
 from services.ingest.turn import Turns
 
 GATHER_SECONDS: Final = 0.02
@@ -23,7 +24,6 @@ TURN_SECONDS: Final = 1.0
 TAKEN_SECONDS: Final = 0.1
 """When to look again whether another replica still asks."""
 LOOKUPS_MAX: Final = 100
-NAMES_PER_CALL: Final = 25
 REFRESHED_MAX: Final = 200
 WANTED_MAX: Final = 10_000
 REMEMBERED_MAX: Final = 50_000
@@ -42,18 +42,7 @@ ASKED: Final = "markets:asked"
 LEARNED: Final = "markets:learned"
 """Checkpoint: {"at": iso}, when a token's market was last learned: pricing before that was without it."""
 
-_LookUp = Callable[[Sequence[str]], Awaitable[list[MarketFacts]]]
 _log = structlog.get_logger()
-
-
-class Catalogue(Protocol):
-    """The part of Gamma that is asked."""
-
-    async def markets_by_token(self, asset_ids: Sequence[str]) -> list[MarketFacts]:
-        """Return markets by token."""
-
-    async def markets_by_condition(self, condition_ids: Sequence[str]) -> list[MarketFacts]:
-        """Return markets by condition."""
 
 
 class Shelf(Protocol):
@@ -188,16 +177,16 @@ class Markets:
     async def _learn_tokens(self, tokens: Sequence[str]) -> None:
         self._learn(await self._shelf.conditions_of(tokens))
         unknown = [token for token in tokens if token not in self._condition_of]
-        failure = await self._ask(self._gamma.markets_by_token, unknown)
+        failure = await ask_about(self._gamma.markets_by_token, unknown, self._keep)
         hinted = {self._hints.get(each, "") for each in unknown if each not in self._condition_of} - {""}
-        if failure := await self._ask(self._gamma.markets_by_condition, sorted(hinted)) or failure:
+        if failure := await ask_about(self._gamma.markets_by_condition, sorted(hinted), self._keep) or failure:
             raise failure
 
     async def _learn_conditions(self, conditions: Sequence[str]) -> None:
         for known in await self._shelf.known_conditions(conditions):
             self._remember_condition(known)
         unknown = set(conditions) - self._conditions.keys()
-        if failure := await self._ask(self._gamma.markets_by_condition, sorted(unknown)):
+        if failure := await ask_about(self._gamma.markets_by_condition, sorted(unknown), self._keep):
             raise failure
 
     async def refresh(self) -> int:
@@ -209,7 +198,7 @@ class Markets:
         if max(len(nameless), len(unknown)) < LOOKUPS_MAX:  # else there is more where these came from
             self._looked_at = now
         stale = await self._shelf.stale(now - self._refresh, now - RECENT, REFRESHED_MAX)
-        failure = await self._ask(self._gamma.markets_by_condition, stale)
+        failure = await ask_about(self._gamma.markets_by_condition, stale, self._keep)
         wishes = [*self._tokens_wanted.values(), *self._conditions_wanted.values()]
         if wishes and self._looked_at == now and all(wish.answered for wish in wishes):
             await self._shelf.note(ASKED, now)
@@ -226,28 +215,6 @@ class Markets:
             except (Unavailable, Rejected) as error:
                 _log.warning("markets_not_refreshed", error=str(error)[:300])
             await self._sleep(LOOK_SECONDS)
-
-    async def _ask(self, look_up: _LookUp, names: Sequence[str]) -> PartlyReadError | None:
-        """Look names up and keep what is found; one that the host refuses must not keep the others unknown.
-
-        Nor must one that cannot be read now: returned is why, when all others were asked about.
-        """
-        failure: PartlyReadError | None = None
-        for first in range(0, len(names), NAMES_PER_CALL):
-            part = names[first : first + NAMES_PER_CALL]
-            try:
-                await self._keep(await look_up(part))
-            except PartlyReadError as error:
-                await self._keep(error.found)
-                failure = error
-            except Rejected as error:
-                if len(part) == 1:
-                    _log.warning("market_refused", name=part[0], error=str(error)[:300])
-                    continue
-                middle = len(part) // 2
-                for half in (part[:middle], part[middle:]):
-                    failure = await self._ask(look_up, half) or failure
-        return failure
 
     async def _keep(self, markets: Sequence[MarketFacts]) -> None:
         now = self._now()

@@ -271,7 +271,7 @@ class FakeGamma:
         self.known = set(known)
         self.calls: list[list[str]] = []
         self.trouble: Exception | None = None
-        self.refused = ""
+        self.refused = self.poison = ""
         self.unreadable: set[int] = set()
 
     async def nothing(self, asset_ids: Sequence[str]) -> list[MarketFacts]:
@@ -288,6 +288,8 @@ class FakeGamma:
         self.calls.append(sorted(ids))
         if self.trouble:
             raise self.trouble
+        if self.poison in ids:
+            raise Unavailable("gamma: status 500")
         if self.refused in ids:
             raise Rejected("gamma: status 422")
         wanted = {int(number(each)) for each in ids} & self.known
@@ -443,6 +445,17 @@ async def test_a_market_that_cannot_be_read_beside_a_refused_name_keeps_no_other
     shop.markets.want([f"{number}1" for number in (1, *range(39, 1, -1))])
     await shop.markets.look_up()
     assert len(shop.shelf.markets) == 37
+
+
+async def test_a_name_gamma_stumbles_over_keeps_none_unknown_that_was_seen_at_the_same_time() -> None:
+    shop = Shop(*range(1, 40))
+    shop.gamma.poison = "71"
+    shop.markets.want([f"{number}1" for number in range(1, 40)])
+    for _ in range(60):
+        await shop.markets.look_up()
+        shop.seconds += 4
+    assert shop.markets.condition_of("71") is None
+    assert len(shop.shelf.markets) == 38
 
 
 async def test_what_is_seen_first_goes_before_all_that_stayed_unknown() -> None:
