@@ -22,7 +22,7 @@ from services.ingest.core.fills import Fill
 from services.ingest.core.sightings import FactSighting, FillKey, LogSighting, RowSighting
 from services.ingest.handlers import on_reconcile_requested
 from services.ingest.intake import Intake, Taken, parts
-from services.ingest.markets import ASKED, FIRST_SIGHTS, LEARNED, Markets
+from services.ingest.markets import ASKED, FIRST_SIGHTS, LEARNED, TAKEN_SECONDS, Markets
 from services.ingest.poller import Poller, checkpoint_key
 from services.ingest.reading import Follow, read_listing
 from services.ingest.roster import Roster
@@ -337,9 +337,20 @@ class Shop:
     def __init__(self, *known: int) -> None:
         self.gamma, self.shelf, self.turns = FakeGamma(*known), FakeShelf(), FakeTurns()
         self.seconds = 0.0
+        self.slept: list[float] = []
         self.markets = Markets(
-            self.shelf, self.gamma, self.turns, now=lambda: NOON, clock=lambda: self.seconds, refresh_seconds=60
+            self.shelf,
+            self.gamma,
+            self.turns,
+            now=lambda: NOON,
+            clock=lambda: self.seconds,
+            refresh_seconds=60,
+            sleep=self._sleep,
         )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.sleep(seconds)
 
 
 async def test_first_sights_of_one_moment_share_a_call() -> None:
@@ -477,11 +488,9 @@ async def test_a_turn_is_not_kept_after_a_failure_nor_asked_for_without_a_rest()
     assert shop.turns.ended == [FIRST_SIGHTS]
     shop.turns.taken.add(FIRST_SIGHTS)
     shop.seconds = 3_600
-    asked = len(shop.turns.asked)
-    async with running(shop.markets.run()):
-        await until(lambda: len(shop.turns.asked) > asked)
-        await asyncio.sleep(0.2)
-    assert len(shop.turns.asked) - asked <= 3
+    await shop.markets.look_up()
+    assert shop.slept == [TAKEN_SECONDS]
+    assert len(shop.gamma.calls) == 1
 
 
 async def test_only_the_first_look_for_missed_markets_goes_far_back() -> None:
