@@ -1,13 +1,17 @@
 """Old minutes are thinned as SPEC 7 says: the last of each bucket stays, and so does the peak breakers look for."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from libs.common.db.engine import transaction
 from libs.common.db.tables.ledger import PortfolioSnapshot
 from libs.common.db.tables.markets import MarketPriceSnapshot
 from libs.common.db.thinning import TIERS, Thinning, boundary, last_night
@@ -15,7 +19,7 @@ from libs.common.domain.kinds import Scope
 from services.ledger.core.entries import portfolio_id
 from services.ledger.store import SNAPSHOTS
 from services.pricer.store import MARKS
-from tests.integration.test_ledger import OTTER, World
+from tests.integration.test_ledger import CONDITION, LEGS, OTTER, START, World
 from tests.support.databases import Database
 
 pytestmark = pytest.mark.integration
@@ -115,6 +119,56 @@ async def test_the_peak_since_the_last_decision_survives(database: Database) -> 
     assert await thinning.thin() == 55
     kept = [(row.at - old) // MINUTE for row in await world.snapshots(Scope.EXEC_USER)]
     assert kept == [14, 17, 29, 44, 59]
+
+
+async def test_nobody_who_posts_marks_or_settles_waits_for_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its transactions stay open here, with rows deleted, while everybody else writes to the same portfolio."""
+    world = World(database)
+    await world.follow()
+    await world.market()
+    await world.mark(LEGS[0], 500_000)
+    old = (START - 20 * DAY).replace(minute=0, second=0)
+    snapshots = [
+        _snapshot(portfolio_id(scope, user), at, 0)
+        for scope, user in ((Scope.SHADOW_USER, OTTER), (Scope.EXEC_USER, OTTER), (Scope.EXEC_GLOBAL, None))
+        for at in every(1, old, old + 60 * MINUTE)
+    ]
+    await Rows(database).mark(LEGS[0], *every(1, old, old + 60 * MINUTE))
+    async with database.engine().begin() as connection:
+        await connection.execute(insert(PortfolioSnapshot), snapshots)
+    held, let_go = asyncio.Semaphore(0), asyncio.Event()
+
+    @asynccontextmanager
+    async def left_open(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        async with transaction(engine) as connection:
+            yield connection
+            if await connection.scalar(text("SELECT pg_current_xact_id_if_assigned()")):
+                held.release()
+                await let_go.wait()
+
+    monkeypatch.setattr("libs.common.db.thinning.transaction", left_open)
+    jobs = [
+        asyncio.create_task(Thinning(database.engine(service), service, series, now=lambda: START).thin())
+        for service, series in (("ledger", SNAPSHOTS), ("pricer", MARKS))
+    ]
+    async with asyncio.timeout(20):
+        await held.acquire()
+        await held.acquire()
+        world.minute = START + MINUTE
+        await world.mark(LEGS[0], 600_000, second=60)
+        await world.post(await world.fill("BUY", 3_000_000, 1_500_000))
+        for scope in (Scope.EXEC_USER, Scope.EXEC_GLOBAL):
+            await world.execute(scope, await world.attempt(scope, 1_000_000, 500_000))
+        world.minute += MINUTE
+        assert await world.books.revalue_minute() == 3
+        await world.resolve(1_000_000, 0)
+        assert sum((await world.books.settle([CONDITION])).posted.values()) == 3
+        assert not any(job.done() for job in jobs)
+        let_go.set()
+        assert await asyncio.gather(*jobs) == [3 * 56, 56]
+    assert await world.violations() == []
 
 
 def _snapshot(portfolio: UUID, at: datetime, equity: int) -> dict[str, Any]:
