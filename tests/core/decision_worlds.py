@@ -273,7 +273,7 @@ def a_large_copy(dice: Dice, scene: Scene) -> Scene:
     equity = dice.choose([TEN_THOUSAND, 100_000 * ONE])
     if scene.book is not None:
         bids, asks = (
-            tuple(Level(level.price_micros, level.share_micros * 1000) for level in side)
+            tuple(Level(level.price_micros, min(level.share_micros * 1000, HUGE)) for level in side)
             for side in (scene.book.bids, scene.book.asks)
         )
         scene = scene.with_(book=book(bids, asks))
