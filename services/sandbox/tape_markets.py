@@ -86,5 +86,5 @@ def _market(body: dict[str, Any]) -> Market:
         outcomes=tuple(listed(body.get("outcomes"))),
         closed=bool(body.get("closed")),
         negative_risk=bool(body.get("negRisk")),
-        body=body,
+        body=body if "closed" in body else {**body, "closed": False},  # what listings are filtered by is told
     )

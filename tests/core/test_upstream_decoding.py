@@ -176,6 +176,11 @@ def test_ids_and_names_are_paired_by_their_place_and_an_unknown_version_is_refus
         decode_market(market(version="v3"))
 
 
+def test_a_market_that_does_not_say_whether_it_is_closed_is_not_taken_for_open() -> None:
+    with pytest.raises(ValueError, match="`closed` true or false"):
+        decode_market(market(closed=None))
+
+
 def test_lists_are_read_from_strings_and_from_arrays_alike() -> None:
     assert decode_market(market(outcomes=["Up", "Down"])).outcomes[1].name == "Down"
 

@@ -166,6 +166,7 @@ def test_orphans_are_collected_and_the_owned_stay(folder: Path, monkeypatch: pyt
 
     (owned / "stack.json").unlink()
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "/nowhere")  # now it is no temporary directory
+    (reachable / "owned-id" / "orphaned_since").touch()  # another `up` is about to note it
     collect_orphans(0, reachable=reachable)
     assert (reachable / "owned-id").exists(), "the disk may only be absent today"
     collect_orphans(8 * DAY_SECONDS, reachable=reachable)

@@ -120,9 +120,12 @@ def read_seconds(value: object, field: str, what: str) -> int:
     return read_integer(value, field, what, least=EPOCH_SECOND_MIN, most=EPOCH_SECOND_MAX, expected=EPOCH_YEARS)
 
 
-def read_flag(value: object, field: str, what: str, *, default: bool = False) -> bool:
-    """Return a boolean, `default` where it is absent; raises FieldError: the word "false" is true to Python."""
-    if value is None:
+def read_flag(value: object, field: str, what: str, *, default: bool | None = False) -> bool:
+    """Return a boolean, `default` where it is absent (None: it must be there); raises FieldError.
+
+    The word "false" is true to Python.
+    """
+    if value is None and default is not None:
         return default
     if isinstance(value, bool):
         return value

@@ -134,7 +134,7 @@ def decode_market(wire: object) -> MarketFacts:
         raise FieldError(WHAT, "version", "v1 or v2", version)
     fees = _fees(market)
     resolution = market.get("resolutionStatus" if version == "v2" else "umaResolutionStatus")
-    closed = read_flag(market.get("closed"), "closed", WHAT)
+    closed = read_flag(market.get("closed"), "closed", WHAT, default=None)
     id_ = clean(market.get("id"), ID_LENGTH_MAX + 1)
     if id_ and not _ID.fullmatch(id_):
         raise FieldError(WHAT, "id", f"at most {ID_LENGTH_MAX} letters and digits", market.get("id"))

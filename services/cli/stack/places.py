@@ -5,6 +5,7 @@ unprivileged account that cannot reach one of them, that one lives under `/var/l
 per version, data once per stack. What deleted data directories left there is collected at the next `up`.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -69,12 +70,20 @@ def collect_orphans(now_s: float, *, reachable: Path = REACHABLE_ROOT) -> None:
         owner = _owner(place)
         if owner is None or _is_owned(place.name, owner) or _is_running(place / "postgres"):
             continue
-        missed = place / "orphaned_since"
-        if not missed.exists():
-            missed.write_text(f"{now_s:.0f}\n")
-        age_days = (now_s - float(missed.read_text())) / 86_400
+        age_days = (now_s - _orphaned_since(place, now_s)) / 86_400
         if owner.is_relative_to(tempfile.gettempdir()) or age_days > ORPHAN_DAYS_MAX:
             shutil.rmtree(place, ignore_errors=True)
+
+
+def _orphaned_since(place: Path, now_s: float) -> float:
+    """Return the epoch second a place was first missed at; another `up` may note it, or remove the place, meanwhile."""
+    note = place / "orphaned_since"
+    try:
+        return float(note.read_text())
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError):
+            note.write_text(f"{now_s:.0f}\n")
+        return now_s
 
 
 def _copied_installation(source: Path, reachable: Path) -> Path:
