@@ -39,6 +39,8 @@ class Judged:
 
 UNKNOWN_MARKET: Final = "['MARKET_UNKNOWN'] is given but does not hold"
 """The oracle knows every market from its first second; who was not answered about one rightly skips it."""
+UNKNOWN_TO_BE_CLOSED: Final = "['MARKET_CLOSED'] holds but is not given (['MARKET_UNKNOWN'"
+"""Nor can one who was not answered about a market know that it closed."""
 ANSWERED_SECONDS: Final = 20
 """Gamma is asked again within this once it answers, and what waited for it is decided."""
 COMMITTED_SECONDS: Final = 10
@@ -82,7 +84,8 @@ def _unanswered(found: Sequence[Violation], account: Account) -> Iterator[Violat
     spans = (*account.struck("gamma", {*FAILING, "slow"}), *account.away)
     for each in found:
         at = decided.get(each.subject, 0)
-        if each.message.endswith(UNKNOWN_MARKET) and any(span.holds(at, 1, ANSWERED_SECONDS) for span in spans):
+        unknown = each.message.endswith(UNKNOWN_MARKET) or UNKNOWN_TO_BE_CLOSED in each.message
+        if unknown and any(span.holds(at, 1, ANSWERED_SECONDS) for span in spans):
             yield each
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.chaos.account import Account, Stretch
 from tests.chaos.cases import fault
-from tests.chaos.judging import UNKNOWN_MARKET, unexcused
+from tests.chaos.judging import UNKNOWN_MARKET, UNKNOWN_TO_BE_CLOSED, unexcused
 from tests.oracle import Violation
 from tests.oracle.grouping import check_joins_the_earliest
 from tests.oracle.run import Row, Run
@@ -87,6 +87,13 @@ def test_a_market_is_rightly_unknown_while_gamma_fails_or_a_process_is_away() ->
     assert unknown(55, failing()) == 0
     assert unknown(55, failing(name="slow", target="all")) == 0
     assert unknown(55, away=(stretch(50, 56),)) == 0
+
+
+def test_nobody_is_told_that_a_market_closed_while_gamma_fails() -> None:
+    closed = f"{UNKNOWN_TO_BE_CLOSED}, 'STALE_EVENT'])"
+    assert unknown(55, failing(), message=closed) == 0
+    assert unknown(95, failing(), message=closed) == 1
+    assert unknown(55, failing(), message="['MARKET_CLOSED'] holds but is not given ([])") == 1
 
 
 def test_a_market_that_gamma_was_there_to_tell_of_is_wrongly_unknown() -> None:
