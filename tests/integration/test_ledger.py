@@ -610,6 +610,19 @@ async def test_verify_says_what_it_compared(world: World) -> None:
     assert next(report.lines()) == "cash and flows are the sums of entries: 2 entries: ok"
 
 
+AN_HOUR_AGO = """
+INSERT INTO portfolio_snapshot (portfolio_id, at, equity_micros, cash_micros, exposure_micros, deposits_micros,
+  withdrawals_micros, fees_micros, realized_pnl_micros, unrealized_pnl_micros)
+SELECT portfolio_id, at - interval '1 hour', equity_micros, cash_micros, exposure_micros, deposits_micros,
+  withdrawals_micros, fees_micros,"""
+OF_SNAPSHOT = "FROM portfolio_snapshot"
+REVERSING = """
+INSERT INTO ledger_entry (id, portfolio_id, scope, user_id, condition_id, asset_id, entry_type, share_delta_micros,
+  cash_delta_micros, ref_id, event_time, tx_hash, log_index, created_at, reverses)
+SELECT gen_random_uuid(), portfolio_id, scope, user_id, condition_id, asset_id, 'REVERSAL', -share_delta_micros,
+  -cash_delta_micros, 'again ' || id, event_time, tx_hash, log_index, created_at, id FROM ledger_entry"""
+
+
 @pytest.mark.parametrize(
     ("plant", "words"),
     [
@@ -635,6 +648,11 @@ async def test_verify_says_what_it_compared(world: World) -> None:
             "are not settled",
         ),
         ("UPDATE copy_attempt SET scope = 'EXEC_USER'", "0 attempts in EXEC_GLOBAL"),
+        ("UPDATE position SET condition_id = '0xc9'", "is kept in condition 0xc9, its token belongs to 0xc1"),
+        (f"{AN_HOUR_AGO} realized_pnl_micros + 1, unrealized_pnl_micros {OF_SNAPSHOT}", "is not equity less flows"),
+        (f"{AN_HOUR_AGO} realized_pnl_micros, unrealized_pnl_micros + 1 {OF_SNAPSHOT}", "is not equity less flows"),
+        (f"{REVERSING} WHERE scope = 'SHADOW_USER'", "posted 10 for -6, of which 0 shares and 0 cash stand"),
+        (f"{REVERSING} WHERE entry_type = 'TRADE_FILL' AND scope = 'EXEC_GLOBAL'", "expected REVERSAL of no shares"),
     ],
 )
 async def test_verify_finds_a_planted_error(world: World, plant: str, words: str) -> None:

@@ -7,6 +7,8 @@ a dead letter that nobody replayed is not missed here: it is listed there.
 from dataclasses import dataclass
 from typing import Final
 
+from libs.common.db import figures
+
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
@@ -77,6 +79,12 @@ FROM (
 WHERE x.held <> x.sum OR (x.held = 0 AND x.cost <> 0)
 """  # noqa: S608
 
+_MARKETS: Final = f"""
+SELECT {_POSITION} || ', asset ' || x.asset_id || ' is kept in condition ' || x.condition_id || ', its token belongs to '
+       || o.condition_id
+FROM position x {_OWNER} JOIN outcome_asset o ON o.asset_id = x.asset_id AND o.condition_id <> x.condition_id
+"""  # noqa: S608
+
 _SOURCES: Final = """
 SELECT 'asset ' || asset_id || ': EXEC_GLOBAL holds ' || coalesce(p.share_micros, 0) || ', its sources sum to '
        || coalesce(s.shares, 0)
@@ -120,7 +128,7 @@ WITH expected AS (
   WHERE a.decision = 'EXECUTE' AND a.posted_at IS NOT NULL
 ), posted AS (
   SELECT ref_id, entry_type, asset_id, share_delta_micros AS shares, cash_delta_micros AS cash FROM ledger_entry
-  WHERE scope <> 'SHADOW_USER' AND entry_type IN ('TRADE_FILL', 'FEE', 'SPLIT', 'MERGE')
+  WHERE scope <> 'SHADOW_USER' AND entry_type NOT IN ('DEPOSIT', 'WITHDRAWAL', 'SETTLEMENT')
 )
 SELECT 'attempt ' || ref_id || ': expected ' || entry_type || ' of ' || coalesce(e.shares::text, 'no') || ' shares for '
        || coalesce(e.cash::text, 'no') || ' cash, found ' || coalesce(p.shares::text, 'none') || ' for '
@@ -160,12 +168,13 @@ SELECT CASE
   WHEN v.status = 'REVERSED' THEN v.kind || ' ' || v.id || ': reversed, yet ' || p.net_shares || ' shares and '
        || p.net_cash || ' cash of it stand'
   ELSE v.kind || ' ' || v.id || ': expected ' || v.shares || ' shares for ' || v.cash || ' cash, posted ' || p.shares
-       || ' for ' || p.cash END
+       || ' for ' || p.cash || ', of which ' || p.net_shares || ' shares and ' || p.net_cash || ' cash stand' END
 FROM events v FULL JOIN posted p ON p.ref_id = v.id::text
 WHERE v.id IS NULL
    OR (p.ref_id IS NULL AND v.detect_time < :settled AND NOT {_given_up("v.id::text")})
    OR (p.ref_id IS NOT NULL AND (p.shares <> v.shares OR abs(p.cash - v.cash) > v.tolerance))
    OR (v.status = 'REVERSED' AND v.detect_time < :settled AND (p.net_shares <> 0 OR p.net_cash <> 0))
+   OR (v.status <> 'REVERSED' AND (p.net_shares <> p.shares OR p.net_cash <> p.cash))
 """  # noqa: S608
 
 _SYNCED: Final = f"""
@@ -224,6 +233,10 @@ SELECT {_POSITION} || ' at ' || x.at || ': equity ' || x.equity_micros || ' is n
 FROM portfolio_snapshot x {_OWNER}
 WHERE x.equity_micros <> x.cash_micros + x.exposure_micros
 UNION ALL
+SELECT {_POSITION} || ' at ' || x.at || ': realised ' || x.realized_pnl_micros || ' + unrealised '
+       || x.unrealized_pnl_micros || ' is not equity less flows, ' || {figures.pnl("x")}
+FROM portfolio_snapshot x {_OWNER} WHERE x.realized_pnl_micros + x.unrealized_pnl_micros <> {figures.pnl("x")}
+UNION ALL
 SELECT {_POSITION} || ' at ' || x.at || ': the newest snapshot has cash ' || x.cash_micros || ', realised '
        || x.realized_pnl_micros || ', the books ' || f.cash_micros || ', ' || f.realized_pnl_micros
 FROM (SELECT DISTINCT ON (portfolio_id) * FROM portfolio_snapshot ORDER BY portfolio_id, at DESC) x {_OWNER}
@@ -247,6 +260,7 @@ INVARIANTS: Final = (
     Invariant("cash and flows are the sums of entries", "entries", _COUNT + "ledger_entry", _CASH),
     Invariant("realised profit and cost agree with cash", "portfolios", _COUNT + "portfolio", _PROFIT),
     Invariant("positions are the sums of entries", "positions", _COUNT + "position", _SHARES),
+    Invariant("positions are kept in the markets of their tokens", "positions", _COUNT + "position", _MARKETS),
     Invariant("global positions are the sums of their sources", "sources", _COUNT + "position_source", _SOURCES),
     Invariant(
         "executable cash and shares are never below 0",
