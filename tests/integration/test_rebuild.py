@@ -95,6 +95,10 @@ async def test_rebuilding_honest_books_changes_nothing(world: Damaged) -> None:
         ("DELETE FROM position_source", "sources"),
         ("UPDATE portfolio_snapshot SET cash_micros = cash_micros + 1", "snapshot"),
         ("UPDATE portfolio_snapshot SET equity_micros = equity_micros * 2 + 1", "snapshot"),
+        ("UPDATE portfolio_snapshot SET realized_pnl_micros = realized_pnl_micros + 1", "snapshot"),
+        ("UPDATE portfolio_snapshot SET unrealized_pnl_micros = 0, realized_pnl_micros = 7", "snapshot"),
+        ("UPDATE position SET condition_id = '0xc9'", "position"),
+        ("UPDATE position SET condition_id = NULL", "position"),
     ],
 )
 async def test_every_damaged_row_comes_back_to_the_micro(world: Damaged, damage: str, what: str) -> None:
@@ -112,10 +116,12 @@ async def test_every_damaged_row_comes_back_to_the_micro(world: Damaged, damage:
 
 async def test_a_position_nobody_posted_is_emptied(world: Damaged) -> None:
     await world.change(
-        "INSERT INTO position (portfolio_id, asset_id, share_micros, cost_micros, realized_pnl_micros, flags, "
-        "updated_at) SELECT id, 'ghost', 5, 5, 5, '{}', now() FROM portfolio WHERE scope = 'EXEC_GLOBAL'"
+        "INSERT INTO position (portfolio_id, asset_id, condition_id, share_micros, cost_micros, realized_pnl_micros, "
+        "flags, folded_event_time, folded_tx_hash, updated_at) "
+        "SELECT id, 'ghost', '0xc9', 5, 5, 5, '{}', now(), '0xt', now() FROM portfolio WHERE scope = 'EXEC_GLOBAL'"
     )
     assert (await world.rebuild()).applied is True
+    assert (await world.rebuild()).changes == []
     assert await world.position(Scope.EXEC_GLOBAL, "ghost", None) == (0, 0, 0)
     assert await world.violations() == []
 

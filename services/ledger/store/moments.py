@@ -1,8 +1,9 @@
 """Minute snapshots against entries: a row is honest if some moment of its minute explains it.
 
 A minute's row holds what the last posting or mark of that minute left, so its cash, flows and fees must be those after
-one of the minute's entries, or those the minute began with, and its equity cash plus exposure. A row that nothing
-explains is written again as of the minute's end, valued by the marks of that time.
+one of the minute's entries, or those the minute began with, its equity cash plus exposure, and realised and unrealised
+profit together what equity and flows say. A row that nothing explains is written again as of the minute's end, valued
+by the marks of that time.
 """
 
 from collections import defaultdict
@@ -15,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.common.domain.kinds import EntryType, Scope
-from libs.common.domain.statistics import MINUTE, realised_pnl
+from libs.common.domain.statistics import MINUTE, equity, pnl, realised_pnl
 from services.ledger.core.entries import Entry
 from services.ledger.core.projection import project
 from services.ledger.core.snapshot import Valued, value
@@ -25,7 +26,8 @@ from services.ledger.store.verification import grouped
 
 _PORTFOLIOS: Final = text("SELECT id FROM portfolio WHERE CAST(:scope AS text) IS NULL OR scope = :scope ORDER BY id")
 _ROWS: Final = text("""
-SELECT portfolio_id, at, equity_micros, cash_micros, exposure_micros, deposits_micros, withdrawals_micros, fees_micros
+SELECT portfolio_id, at, equity_micros, cash_micros, exposure_micros, unrealized_pnl_micros, realized_pnl_micros,
+       deposits_micros, withdrawals_micros, fees_micros
 FROM portfolio_snapshot WHERE portfolio_id = :id AND at >= now() - interval '7 days' ORDER BY at
 """)
 _ENTRIES: Final = text("""
@@ -63,14 +65,17 @@ async def dishonest_moments(
         counts.snapshots += len(rows)
         async for row, explained in _explained(connection, portfolio, rows):
             kept = (row.cash_micros, row.deposits_micros, row.withdrawals_micros, row.fees_micros)
-            if kept in explained and row.equity_micros == row.cash_micros + row.exposure_micros:
+            if kept in explained and _adds_up(row):
                 continue
+            shown = f"{kept} equity {row.equity_micros} realised {row.realized_pnl_micros}"
             expected = f"cash, deposits, withdrawals, fees {explained[-1]}"
-            yield (
-                portfolio,
-                row.at,
-                (f"snapshot of {row.at:%Y-%m-%d %H:%M}", f"{kept} equity {row.equity_micros}", expected),
-            )
+            yield portfolio, row.at, (f"snapshot of {row.at:%Y-%m-%d %H:%M}", shown, expected)
+
+
+def _adds_up(row: Any) -> bool:
+    made = pnl(row.equity_micros, row.deposits_micros, row.withdrawals_micros)
+    is_whole = bool(row.equity_micros == equity(row.cash_micros, row.exposure_micros))
+    return is_whole and bool(row.realized_pnl_micros + row.unrealized_pnl_micros == made)
 
 
 async def _explained(

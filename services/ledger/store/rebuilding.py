@@ -24,10 +24,10 @@ from services.ledger.store.verification import grouped, view
 
 _HISTORIES: Final = text(f"""
 SELECT coalesce(e.portfolio_id, p.portfolio_id) AS place_portfolio, coalesce(e.asset_id, p.asset_id) AS place_asset,
-       e.*, p.portfolio_id AS kept_portfolio, p.share_micros, p.cost_micros AS position_cost, p.realized_pnl_micros,
-       p.episodes_closed, p.episodes_won, p.episode_result_micros, p.folded_event_time, p.folded_tx_hash, p.base_before,
-       p.base_share_micros, p.base_cost_micros, p.base_realized_pnl_micros, p.base_episodes_closed, p.base_episodes_won,
-       p.base_episode_result_micros
+       e.*, p.portfolio_id AS kept_portfolio, p.condition_id AS kept_condition, p.share_micros,
+       p.cost_micros AS position_cost, p.realized_pnl_micros, p.episodes_closed, p.episodes_won, p.episode_result_micros,
+       p.folded_event_time, p.folded_tx_hash, p.base_before, p.base_share_micros, p.base_cost_micros,
+       p.base_realized_pnl_micros, p.base_episodes_closed, p.base_episodes_won, p.base_episode_result_micros
 FROM ({sql.ENTRIES} WHERE asset_id IS NOT NULL AND (CAST(:scope AS text) IS NULL OR scope = :scope)) e
 FULL JOIN (
   SELECT o.* FROM position o JOIN portfolio f ON f.id = o.portfolio_id
@@ -63,6 +63,7 @@ UPDATE portfolio SET cash_micros = :cash, deposits_micros = :deposits, withdrawa
 """)
 _SET_POSITION: Final = text("""
 UPDATE position SET share_micros = 0, cost_micros = 0, realized_pnl_micros = 0, flags = '{}',
+  condition_id = NULL, folded_event_time = NULL, folded_tx_hash = NULL,
   episodes_closed = 0, episodes_won = 0, episode_result_micros = 0,
   base_before = NULL, base_share_micros = NULL, base_cost_micros = NULL, base_realized_pnl_micros = NULL,
   base_episodes_closed = NULL, base_episodes_won = NULL, base_episode_result_micros = NULL,
@@ -142,7 +143,14 @@ async def _compare_positions(
         folded = first.folded_event_time and (first.folded_event_time, first.folded_tx_hash)
         found.positions += 1
         honest = is_honest(base_of(first), history)
-        if kept == rebuilt.holding and (folded == rebuilt.folded or first.kept_portfolio is None) and honest:
+        told = {entry.condition_id for entry in history if entry.condition_id is not None}
+        at_home = first.kept_portfolio is None or not told or first.kept_condition in told
+        if (
+            kept == rebuilt.holding
+            and (folded == rebuilt.folded or first.kept_portfolio is None)
+            and honest
+            and at_home
+        ):
             continue
         place = (first.place_portfolio, first.place_asset)
         suspects.places.add(place)
@@ -152,8 +160,8 @@ async def _compare_positions(
             Change(
                 place[0],
                 what,
-                f"{kept} at {folded}{'' if honest else ', base wrong'}",
-                f"{rebuilt.holding} at {rebuilt.folded}",
+                f"{kept} in {first.kept_condition} at {folded}{'' if honest else ', base wrong'}",
+                f"{rebuilt.holding} in {rebuilt.condition_id} at {rebuilt.folded}",
             )
         )
 
