@@ -270,7 +270,7 @@ LEFT JOIN (SELECT portfolio_id, sum(realized_pnl_micros) AS realized FROM positi
 LEFT JOIN (SELECT DISTINCT ON (portfolio_id) * FROM a ORDER BY portfolio_id, seq DESC) l ON l.portfolio_id = o.id;
 """
 
-# As retention leaves them: minutes for a week, quarters of an hour before.
+# As retention leaves them: minutes for a week, quarters of an hour before. Snapshots value what is open at its cost.
 _SERIES: Final = """
 CREATE TEMP TABLE bins AS
 SELECT at FROM span, generate_series(greatest(date_trunc('minute', since),
@@ -285,7 +285,7 @@ UNION ALL SELECT asset_id, resolved_at, payout_micros, 'PAYOUT' FROM tokens WHER
 ORDER BY 2, 1;
 INSERT INTO portfolio_snapshot (portfolio_id, at, equity_micros, cash_micros, exposure_micros, unrealized_pnl_micros,
   realized_pnl_micros, deposits_micros, withdrawals_micros, fees_micros)
-SELECT portfolio_id, at, cash, cash, 0, 0, realized, deposits, 0, fees FROM (
+SELECT portfolio_id, at, deposits + realized, cash, deposits + realized - cash, 0, realized, deposits, 0, fees FROM (
   SELECT portfolio_id, at, kept, sum(cash) OVER w AS cash, sum(fees) OVER w AS fees, sum(deposits) OVER w AS deposits,
          sum(realized) OVER w AS realized
   FROM (

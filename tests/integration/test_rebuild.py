@@ -26,6 +26,13 @@ PROJECTION = (
 """The last one is cut off at the minute of the damage: a rebuild writes the minute it runs in, too."""
 
 
+AN_HOUR_AGO = (
+    "UPDATE ledger_entry SET created_at = created_at - interval '1 hour'",
+    "UPDATE entry_place SET placed_at = placed_at - interval '1 hour'",
+    "UPDATE portfolio_snapshot SET at = at - interval '1 hour'",
+)
+
+
 class Damaged(World):
     """Books with something of everything in them, that can be damaged."""
 
@@ -124,6 +131,27 @@ async def test_a_position_nobody_posted_is_emptied(world: Damaged) -> None:
     assert (await world.rebuild()).changes == []
     assert await world.position(Scope.EXEC_GLOBAL, "ghost", None) == (0, 0, 0)
     assert await world.violations() == []
+
+
+async def test_a_snapshot_is_written_again_by_the_places_its_fills_were_known_to_have(world: Damaged) -> None:
+    """2 at 0.50 are held. SELL 2 at 0.75, then BUY 2 at 0.25 realises 0.50; BUY first, as logs say: 1.50 less 0.75."""
+    told: dict[str, Any] = {"user_id": HERON, "asset_id": LEGS[1], "first_source": "DATA_API", "tx_hash": "0xb"}
+    held = await world.fill("BUY", 2 * USDC, USDC, **told | {"tx_hash": "0xa"})
+    sell = await world.fill("SELL", 2 * USDC, 1_500_000, ordinal=0, **told)
+    buy = await world.fill("BUY", 2 * USDC, 500_000, ordinal=1, **told)
+    await world.post(held, sell, buy, user=HERON)
+    for event, index in ((sell, 9), (buy, 4)):
+        await world.change("UPDATE trade_event SET log_index = :index WHERE id = :id", id=event, index=index)
+    await world.post(sell, buy, user=HERON)
+    for change in AN_HOUR_AGO:
+        await world.change(change)
+    (world.filled_in,) = await world.rows("SELECT max(at) AS at FROM portfolio_snapshot")
+    before = await world.projection()
+    assert (await world.snapshots(Scope.SHADOW_USER, HERON))[-1].realized_pnl_micros == 750_000
+    await world.change("UPDATE portfolio_snapshot SET cash_micros = cash_micros + 1")
+    assert (await world.rebuild()).applied is True
+    assert await world.projection() == before
+    assert (await world.rebuild()).changes == []
 
 
 async def test_one_scope_can_be_rebuilt_alone(world: Damaged) -> None:

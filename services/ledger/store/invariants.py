@@ -80,8 +80,8 @@ WHERE x.held <> x.sum OR (x.held = 0 AND x.cost <> 0)
 """  # noqa: S608
 
 _MARKETS: Final = f"""
-SELECT {_POSITION} || ', asset ' || x.asset_id || ' is kept in condition ' || x.condition_id || ', its token belongs to '
-       || o.condition_id
+SELECT {_POSITION} || ', asset ' || x.asset_id || ' is kept in condition ' || x.condition_id
+       || ', its token belongs to ' || o.condition_id
 FROM position x {_OWNER} JOIN outcome_asset o ON o.asset_id = x.asset_id AND o.condition_id <> x.condition_id
 """  # noqa: S608
 

@@ -8,6 +8,7 @@ by the marks of that time.
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -31,7 +32,8 @@ SELECT portfolio_id, at, equity_micros, cash_micros, exposure_micros, unrealized
 FROM portfolio_snapshot WHERE portfolio_id = :id AND at >= now() - interval '7 days' ORDER BY at
 """)
 _ENTRIES: Final = text("""
-SELECT e.*, o.entry_type AS undone FROM ledger_entry e LEFT JOIN ledger_entry o ON o.id = e.reverses
+SELECT e.*, o.entry_type AS undone, k.log_index AS told_index, k.placed_at
+FROM ledger_entry e LEFT JOIN ledger_entry o ON o.id = e.reverses LEFT JOIN entry_place k ON k.ref_id = e.ref_id
 WHERE e.portfolio_id = :id ORDER BY e.created_at, e.seq
 """)
 _MARKS: Final = text("""
@@ -104,10 +106,7 @@ def _undoing(row: Any) -> Entry:
     entry = entry_of(row)
     if row.undone is None:
         return entry
-    return Entry(**{name: getattr(entry, name) for name in _ENTRY_FIELDS} | {"undoes": EntryType(row.undone)})
-
-
-_ENTRY_FIELDS: Final = tuple(Entry.__dataclass_fields__)
+    return replace(entry, undoes=EntryType(row.undone))
 
 
 def _sums(total: PortfolioDelta) -> Sums:
@@ -125,7 +124,9 @@ async def rewrite_moments(connection: AsyncConnection, moments: Mapping[UUID, Se
             for row in sorted(posted, key=lambda each: each.seq):
                 total.add(_undoing(row))
                 if row.asset_id is not None:
-                    histories[row.asset_id].append(entry_of(row))
+                    is_placed = row.placed_at is not None and row.placed_at < until
+                    entry = entry_of(row)
+                    histories[row.asset_id].append(replace(entry, log_index=row.told_index) if is_placed else entry)
             positions = {asset: project(history).holding for asset, history in histories.items()}
             marks = {
                 row.asset_id: row.price_micros

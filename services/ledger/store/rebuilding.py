@@ -25,9 +25,10 @@ from services.ledger.store.verification import grouped, view
 _HISTORIES: Final = text(f"""
 SELECT coalesce(e.portfolio_id, p.portfolio_id) AS place_portfolio, coalesce(e.asset_id, p.asset_id) AS place_asset,
        e.*, p.portfolio_id AS kept_portfolio, p.condition_id AS kept_condition, p.share_micros,
-       p.cost_micros AS position_cost, p.realized_pnl_micros, p.episodes_closed, p.episodes_won, p.episode_result_micros,
-       p.folded_event_time, p.folded_tx_hash, p.base_before, p.base_share_micros, p.base_cost_micros,
-       p.base_realized_pnl_micros, p.base_episodes_closed, p.base_episodes_won, p.base_episode_result_micros
+       p.cost_micros AS position_cost, p.realized_pnl_micros, p.episodes_closed, p.episodes_won,
+       p.episode_result_micros, p.folded_event_time, p.folded_tx_hash, p.base_before, p.base_share_micros,
+       p.base_cost_micros, p.base_realized_pnl_micros, p.base_episodes_closed, p.base_episodes_won,
+       p.base_episode_result_micros
 FROM ({sql.ENTRIES} WHERE asset_id IS NOT NULL AND (CAST(:scope AS text) IS NULL OR scope = :scope)) e
 FULL JOIN (
   SELECT o.* FROM position o JOIN portfolio f ON f.id = o.portfolio_id
