@@ -178,7 +178,7 @@ class Rounds:
         wanted = [asset.asset_id for asset in held if asset.payout_micros is None]
         midpoints = await self._prices.midpoints(wanted) if wanted else {}
         without = [asset_id for asset_id in wanted if asset_id not in midpoints]
-        last_trades = await self._prices.last_trades(without) if without else {}
+        last_trades = await self._last_trades(without)
         marks = choose_marks(held, midpoints, last_trades, self._now())
         changed = worth_writing(marks, latest, timedelta(seconds=self._settings.unchanged_seconds))
         await self._store.add_marks(changed)
@@ -189,6 +189,14 @@ class Rounds:
         if unmarked:
             _log.warning("assets_unmarkable", assets=len(unmarked))
         return unmarked
+
+    async def _last_trades(self, asset_ids: Sequence[str]) -> dict[str, int]:
+        """Return last trades; without an answer the midpoints of all others still count, and these age visibly."""
+        try:
+            return await self._prices.last_trades(asset_ids) if asset_ids else {}
+        except (Unavailable, Rejected) as error:
+            _log.warning("last_trades_failed", assets=len(asset_ids), error=str(error)[:200])
+            return {}
 
     async def _resolve(self, conditions: set[str]) -> None:
         if not conditions:

@@ -42,6 +42,7 @@ class Exchange:
         self.asked: list[list[str]] = []
         self.away = False
         self.refuses = False
+        self.trades_fail: Unavailable | Rejected | None = None
 
     async def midpoints(self, asset_ids: Sequence[str]) -> dict[str, int]:
         if self.away:
@@ -51,6 +52,8 @@ class Exchange:
         return {asset: self.mids[asset] for asset in asset_ids if asset in self.mids}
 
     async def last_trades(self, asset_ids: Sequence[str]) -> dict[str, int]:
+        if self.trades_fail:
+            raise self.trades_fail
         return {asset: self.trades[asset] for asset in asset_ids if asset in self.trades}
 
     async def resolutions(self, condition_ids: Sequence[str]) -> dict[str, Resolution]:
@@ -302,6 +305,27 @@ async def test_a_refusal_of_marks_does_not_stop_resolutions(stage: Stage) -> Non
     with pytest.raises(Rejected):
         await stage.after(0)
     assert [m.payouts_micros for m in stage.resolved] == [(1_000_000, 0)]
+
+
+@pytest.mark.parametrize("failure", [Unavailable("no last trades"), Rejected("no such route")])
+async def test_no_last_trades_do_not_keep_midpoints_from_being_marks(
+    stage: Stage, failure: Unavailable | Rejected
+) -> None:
+    for asset in ("1", "2"):
+        await given_position(stage.database, asset)
+    stage.exchange.mids = {"1": 400_000}
+    stage.exchange.trades_fail = failure
+    await stage.rounds.look()
+    assert await stage.rows("SELECT asset_id, price_micros FROM market_price_snapshot") == [("1", 400_000)]
+    assert [mark.asset_id for mark in stage.marks] == ["1"]
+    assert stage.fresh == Freshness(assets=2, missing=1, stale=1, oldest_seconds=0.0, overdue=0)
+    stage.exchange.trades_fail = None
+    stage.exchange.trades = {"2": 300_000}
+    await stage.after(30)
+    assert await stage.rows("SELECT asset_id, price_micros FROM market_price_snapshot ORDER BY 1") == [
+        ("1", 400_000),
+        ("2", 300_000),
+    ]
 
 
 async def test_a_redeem_seen_first_asks_and_settles_nothing_by_itself(stage: Stage) -> None:
