@@ -121,6 +121,15 @@ async def test_every_damaged_row_comes_back_to_the_micro(world: Damaged, damage:
     assert await world.violations() == []
 
 
+async def test_shares_put_down_to_the_wrong_user_are_told_and_put_right(world: Damaged) -> None:
+    other = "CASE source_user_id WHEN :otter THEN 1 ELSE -1 END"
+    await world.change(f"UPDATE position_source SET share_micros = share_micros + {other}", otter=OTTER)  # noqa: S608
+    (told,) = await world.violations()
+    assert told.startswith("global shares belong to whom entries name: asset 1001: ")
+    assert (await world.rebuild()).applied is True
+    assert await world.violations() == []
+
+
 async def test_a_position_nobody_posted_is_emptied(world: Damaged) -> None:
     await world.change(
         "INSERT INTO position (portfolio_id, asset_id, condition_id, share_micros, cost_micros, realized_pnl_micros, "

@@ -1,21 +1,23 @@
 """Check every invariant over all rows: in SQL where sets suffice, by streaming entries through the core where not."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import NullPool, Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from libs.common.db.engine import async_url
+from libs.common.domain.statistics import attribute
 from services.ledger.core.fold import NOTHING, Holding, concerns_position, post
 from services.ledger.core.snapshot import Valued, value
 from services.ledger.store.invariants import INVARIANTS
 from services.ledger.store.rows import base_of, entry_of, holding_of
-from services.ledger.store.statements import ENTRIES
+from services.ledger.store.statements import ENTRIES, FOLLOWED_IN_ORDER
 
 QUERY_SECONDS: Final = 900
 SHOWN_MAX: Final = 20
@@ -42,6 +44,13 @@ CROSS JOIN LATERAL (SELECT
 WHERE e.asset_id IS NOT NULL
 ORDER BY e.portfolio_id, e.asset_id, o.at, o.tx COLLATE "C" NULLS LAST, o.log_index, e.seq
 """)  # noqa: S608
+_OWNED: Final = text("""
+SELECT e.asset_id, e.share_delta_micros, e.source_user_id, k.kept FROM ledger_entry e
+LEFT JOIN (SELECT asset_id, jsonb_object_agg(source_user_id, share_micros) AS kept FROM position_source
+           WHERE share_micros <> 0 GROUP BY asset_id) k ON k.asset_id = e.asset_id
+WHERE e.scope = 'EXEC_GLOBAL' AND e.share_delta_micros <> 0
+ORDER BY e.asset_id, e.seq
+""")
 _VALUED: Final = text("""
 SELECT s.portfolio_id, s.at, s.cash_micros, s.exposure_micros, s.unrealized_pnl_micros, o.share_micros, o.cost_micros,
        m.price_micros AS mark_micros, m.at AS marked_at
@@ -105,6 +114,7 @@ async def verify_books(url: str) -> Report:
             found = tuple(str(row[0]) for row in rows)
             checks.append(Check(rule.name, compared or 0, rule.unit, rows[0][1] if rows else 0, found))
         checks.append(await _check_folds(connection))
+        checks.append(await _check_sources(connection))
         checks.append(await _check_values(connection))
     return Report(tuple(checks))
 
@@ -176,6 +186,37 @@ async def _check_folds(connection: AsyncConnection) -> Check:
             found.append(wrong)
             del found[SHOWN_MAX:]
     return Check("cost and realised profit are the fold of entries", compared, "positions", violated, tuple(found))
+
+
+async def _check_sources(connection: AsyncConnection) -> Check:
+    """Share every global position out to its sources, entry by entry, and compare."""
+    rank = {user: place for place, user in enumerate(await connection.scalars(FOLLOWED_IN_ORDER))}
+    held: dict[UUID, int] = {}
+    last: Row[Any] | None = None
+    compared, violated, found = 0, 0, []
+
+    def close(row: Row[Any]) -> None:
+        nonlocal compared, violated
+        compared += 1
+        kept = {UUID(user): shares for user, shares in (row.kept or {}).items()}
+        if kept != held:
+            violated += 1
+            found.append(f"asset {row.asset_id}: entries leave {_shares(held)}, kept {_shares(kept)}")
+            del found[SHOWN_MAX:]
+
+    async for row in await connection.stream(_OWNED.execution_options(yield_per=CHUNK)):
+        if last is not None and last.asset_id != row.asset_id:
+            close(last)
+            held = {}
+        held = attribute(held, row.share_delta_micros, row.source_user_id, rank)
+        last = row
+    if last is not None:
+        close(last)
+    return Check("global shares belong to whom entries name", compared, "assets", violated, tuple(found))
+
+
+def _shares(held: Mapping[UUID, int]) -> str:
+    return ", ".join(f"{shares} to user {user}" for user, shares in sorted(held.items())) or "nothing"
 
 
 async def _check_values(connection: AsyncConnection) -> Check:
