@@ -5,7 +5,7 @@ find events that are in no group.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
@@ -78,14 +78,15 @@ class ClosingClock:
     async def tick(self) -> None:
         """Close everything that is due now, and announce it."""
         while keys := self._due():
+            now, heard = self._now(), self._heard(keys)
             try:
-                self._unannounced += await self._store.close(keys, self._now(), self._window)
+                self._unannounced += await self._store.close(keys, now, self._window)
             except Unavailable:
                 raise
             except Exception as error:  # noqa: BLE001  closing decides the fate of its keys, as the bus does of messages
                 await self._isolate(list(keys), error)
             else:
-                self._forget(keys)
+                self._forget(heard, now)
             await self._announce()
         await self._announce()
 
@@ -102,10 +103,18 @@ class ClosingClock:
                     break
         return due
 
-    def _forget(self, keys: dict[Key, datetime]) -> None:
-        now = self._now()
-        for key in keys:
-            left = {i: event for i, event in self._open[key].items() if event.observed_at + self._window > now}
+    def _heard(self, keys: Iterable[Key]) -> dict[Key, set[UUID]]:
+        """Return the events that were heard of by now: those that a closing which begins now can see."""
+        return {key: set(self._open[key]) for key in keys}
+
+    def _forget(self, heard: Mapping[Key, set[UUID]], now: datetime) -> None:
+        """Stop the clocks that had run out at `now`, when the closing began; what came or ran out since is closed next."""
+        for key, seen in heard.items():
+            left = {
+                identity: event
+                for identity, event in self._open[key].items()
+                if identity not in seen or event.observed_at + self._window > now
+            }
             self._failures.pop(key, None)
             if left:
                 self._open[key] = left
@@ -117,8 +126,9 @@ class ClosingClock:
         _log.error("closing_failed", keys=len(keys), error=str(error)[:500], exc_info=len(keys) == 1)
         for key in keys:
             first = min(event.observed_at for event in self._open[key].values())
+            now, heard = self._now(), self._heard([key])
             try:
-                self._unannounced += await self._store.close({key: first - 2 * self._window}, self._now(), self._window)
+                self._unannounced += await self._store.close({key: first - 2 * self._window}, now, self._window)
             except Unavailable:
                 raise
             except Exception as alone:  # noqa: BLE001  whatever it is, the neighbours must pass
@@ -128,7 +138,7 @@ class ClosingClock:
                         await self._give_up(event, alone)
                     del self._failures[key]
             else:
-                self._forget({key: first})
+                self._forget(heard, now)
 
     async def _announce(self) -> None:
         if self._unannounced:

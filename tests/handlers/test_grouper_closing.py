@@ -1,7 +1,7 @@
 """Clocks close keys on time, announce what they closed, and give up on one key without hurting its neighbours."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -28,9 +28,13 @@ class Clock:
 
 
 class FakeStore:
-    """Closes one group per key, unless the key is broken or the database is away."""
+    """Closes one group per key, unless the key is broken or the database is away; takes `seconds` to do so."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.seconds = 0.0
+        self.meanwhile: list[Callable[[], None]] = []
+        self.closed_at: list[datetime] = []
         self.broken: set[str] = set()
         self.away = False
         self.closed: list[Key] = []
@@ -42,6 +46,10 @@ class FakeStore:
         if any(key.subject in self.broken for key in keys):
             raise ZeroDivisionError("a bug")
         self.closed += keys
+        self.closed_at.append(now)
+        self.clock.now += timedelta(seconds=self.seconds)
+        while self.meanwhile:
+            self.meanwhile.pop()()
         return [
             GroupClosed(
                 group_id=identify("group", key.subject),
@@ -60,7 +68,7 @@ class FakeStore:
 class Stage:
     def __init__(self) -> None:
         self.clock = Clock()
-        self.store = FakeStore()
+        self.store = FakeStore(self.clock)
         self.published: list[GroupClosed] = []
         self.given_up: list[EventDetected] = []
         self.redis_away = False
@@ -178,3 +186,38 @@ async def test_events_that_are_not_copied_start_no_clock() -> None:
     stage.store.events = {unbooked.event_id, booked.event_id}
     await on_events_detected(stage.store, stage.closing.start)([unbooked, booked])
     assert stage.closing.open_keys == 1
+
+
+async def test_what_falls_due_while_others_are_closed_is_closed_next() -> None:
+    stage = Stage()
+    first, second = event("1"), event("1", at=START + timedelta(milliseconds=10))
+    stage.start(first)
+    stage.start(second)
+    stage.clock.now = START + WINDOW
+    stage.store.seconds = 0.05
+    await stage.closing.tick()
+    assert stage.store.closed_at[-1] >= second.observed_at + WINDOW
+    assert stage.closing.open_keys == 0
+
+
+async def test_what_is_heard_of_late_while_its_key_is_closed_is_closed_next() -> None:
+    stage = Stage()
+    stage.start(event("1"))
+    stage.clock.now = START + WINDOW
+    late = event("1", at=START - WINDOW)
+    stage.store.meanwhile = [lambda: stage.start(late)]
+    await stage.closing.tick()
+    assert len(stage.store.closed) == 2
+
+
+async def test_what_falls_due_while_a_key_is_closed_alone_is_closed_next() -> None:
+    stage = Stage()
+    stage.store.broken = {"bad"}
+    second = event("1", at=START + timedelta(milliseconds=10))
+    for each in (event("bad"), event("1"), second):
+        stage.start(each)
+    stage.clock.now = START + WINDOW
+    stage.store.seconds = 0.05
+    await stage.closing.tick()
+    assert stage.store.closed_at[-1] >= second.observed_at + WINDOW
+    assert stage.closing.open_keys == 0
