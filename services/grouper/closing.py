@@ -16,6 +16,9 @@ from libs.common.domain.errors import Unavailable
 from libs.common.messages import EventDetected, GroupClosed
 from services.grouper.core import Key
 
+LOOK_BACK: Final = timedelta(minutes=2)
+"""How far before the first event heard of others are looked for that no group has: heard of by a grouper that died or
+stands still. Who opens a group is told by those before, so a chain of them must be seen from its beginning."""
 RETRY_SECONDS: Final = 0.5
 FAILURES_MAX: Final = 3
 """Recorded failures of one key on its own before its events are given up on."""
@@ -97,8 +100,7 @@ class ClosingClock:
         for key, events in self._open.items():
             first = min(event.observed_at for event in events.values())
             if first + self._window <= now:
-                # An older event can only matter to a group it could have opened.
-                due[key] = first - 2 * self._window
+                due[key] = first - LOOK_BACK
                 if len(due) == self._keys_max:
                     break
         return due
@@ -108,7 +110,7 @@ class ClosingClock:
         return {key: set(self._open[key]) for key in keys}
 
     def _forget(self, heard: Mapping[Key, set[UUID]], now: datetime) -> None:
-        """Stop the clocks that had run out at `now`, when the closing began; what came or ran out since is closed next."""
+        """Stop the clocks that had run out at `now`, when the closing began; the others are for the next one."""
         for key, seen in heard.items():
             left = {
                 identity: event
@@ -128,7 +130,7 @@ class ClosingClock:
             first = min(event.observed_at for event in self._open[key].values())
             now, heard = self._now(), self._heard([key])
             try:
-                self._unannounced += await self._store.close({key: first - 2 * self._window}, now, self._window)
+                self._unannounced += await self._store.close({key: first - LOOK_BACK}, now, self._window)
             except Unavailable:
                 raise
             except Exception as alone:  # noqa: BLE001  whatever it is, the neighbours must pass

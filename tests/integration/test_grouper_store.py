@@ -11,6 +11,8 @@ from libs.common.db.engine import transaction
 from libs.common.db.tables.events import ActivityEvent, PositionSync, TradeEvent
 from libs.common.db.tables.users import FollowedUser
 from libs.common.domain.kinds import GroupKind
+from libs.common.messages import EventDetected
+from services.grouper.closing import ClosingClock
 from services.grouper.core import Key
 from services.grouper.store import GroupStore
 from tests.support.databases import Database
@@ -147,3 +149,34 @@ async def test_openings_and_adjustments_are_known_though_they_are_never_grouped(
         row = {"id": opened, "kind": "OPENING", "user_id": user, "wallet": "0x1", "asset_id": "1", "ref_id": "r"}
         await connection.execute(insert(PositionSync), [row | amounts | times])
     assert await store.known([opened, uuid4()]) == {opened}
+
+
+async def test_a_grouper_that_heard_of_the_last_event_only_groups_all_as_one_that_heard_of_all(
+    database: Database,
+) -> None:
+    """The others were heard of by a grouper that stands still, or died and is not back yet."""
+    chain = [trade(place, detect_ms=1_500 * place, tx_hash=f"0x{place}") for place in range(8)]
+    await given_events(database, *chain)
+    now = START + timedelta(milliseconds=1_500 * 7) + WINDOW
+
+    async def nothing(*_: object) -> None:
+        return
+
+    clock = ClosingClock(
+        GroupStore(database.engine("grouper")), nothing, nothing, window=WINDOW, keys_max=10, now=lambda: now
+    )
+    last = chain[-1]
+    clock.start(
+        KEY,
+        EventDetected(
+            event_id=last["id"], kind="TRADE", booked=True, user_id=USER, condition_id=None, asset_id="123",
+            side="BUY", occurred_at=START, observed_at=last["detect_time"],
+        ),
+    )  # fmt: skip
+    await clock.tick()
+    async with database.engine().connect() as connection:
+        found = await connection.execute(
+            text("SELECT array_agg(event_id ORDER BY position) FROM event_group_member GROUP BY group_id")
+        )
+        groups = {frozenset(row[0]) for row in found}
+    assert groups == {frozenset(each["id"] for each in chain[place : place + 2]) for place in range(0, 8, 2)}
