@@ -21,7 +21,7 @@ from services.simulator.store.driver import LOCK_NOT_AVAILABLE, driver_transacti
 from services.simulator.store.holders import end_stuck_holders
 from services.simulator.store.rows import BookKey, Candidate, LockedPortfolio, Switches
 from services.simulator.store.session import DecisionSession
-from services.simulator.turns import Chunk, Facts, Turn, decide_one, low_water, take_turn
+from services.simulator.turns import Chunk, Facts, Turn, UnwritableError, decide_one, low_water, take_turn
 
 
 class Decider:
@@ -165,14 +165,19 @@ class Decider:
                 try:
                     decided = decide_one(candidate, due, effective, state, facts, decided_at, self._scope)
                 except Exception as error:  # noqa: BLE001  its fate is decided by the scheduler; the others go on
-                    chunk.failed[candidate.group.id] = error
+                    chunk.failed.append((candidate.group, error))
                     following = candidate.group
                     break
                 chunk.decided.append(decided)
             rows.append(portfolio_row(state, low_water(portfolio, state, following)))
-        attempts = [attempt_row(decided) for decided in chunk.decided]
-        fills = [row for decided in chunk.decided for row in fill_rows(decided)]
-        await session.write(attempts, fills, rows)
+        try:
+            attempts = [attempt_row(decided) for decided in chunk.decided]
+            fills = [row for decided in chunk.decided for row in fill_rows(decided)]
+            await session.write(attempts, fills, rows)
+        except Exception as error:
+            if len(chunk.decided) == 1:
+                raise UnwritableError(chunk.decided[0].group) from error
+            raise
 
 
 def _is_proportional(group: Group, switches: Switches, rules: Mapping[int, Rules]) -> bool:

@@ -29,7 +29,7 @@ from services.simulator.core.rules import Rules
 from services.simulator.core.schedule import LaneKey, Schedule, Waiting, needs_book, own_due
 from services.simulator.records import Decided
 from services.simulator.store.rows import Candidate
-from services.simulator.turns import Chunk
+from services.simulator.turns import Chunk, UnwritableError
 
 FAILURES_MAX: Final = 3
 """Retries of a decision that raises, before its group is given up."""
@@ -171,8 +171,8 @@ class Scheduler:
         for portfolio, blocked in chunk.blocked.items():
             self._schedule.add(blocked.group, blocked.due)
             self._schedule.hold(names[portfolio], blocked.until)
-        for group_id, error in chunk.failed.items():
-            await self._count(group_id, error, wanted)
+        for group, error in chunk.failed:
+            await self._count_failure(group, error)
         self._report(chunk.decided, started, now)
         await self._announce(chunk.decided, chunk.known)
 
@@ -185,16 +185,11 @@ class Scheduler:
             except Unavailable as error:
                 await self._wait_out(error)
             except Exception as error:  # noqa: BLE001  counted against the group, retried, then given up
-                if self._is_passing(error) or first is None:
+                group = error.group if isinstance(error, UnwritableError) else first.group if first else None
+                if self._is_passing(error) or group is None:
                     await self._wait_out(error)
                 else:
-                    await self._count_failure(first.group, error)
-
-    async def _count(self, group_id: UUID, error: Exception, wanted: Mapping[UUID, Sequence[Group]]) -> None:
-        waiting = self._schedule.get(group_id)
-        group = waiting.group if waiting else next((g for gs in wanted.values() for g in gs if g.id == group_id), None)
-        if group is not None:
-            await self._count_failure(group, error)
+                    await self._count_failure(group, _cause(error))
 
     async def _count_failure(self, group: Group, error: Exception) -> None:
         """Count a failed decision; give the group up after FAILURES_MAX retries."""
@@ -210,8 +205,9 @@ class Scheduler:
 
     def _is_passing(self, error: Exception) -> bool:
         """Tell whether an error says nothing of what was being decided."""
+        error = _cause(error)
         state = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None) or ""
-        return self._is_outage(error) or state.startswith(CONTENDED)
+        return isinstance(error, Unavailable) or self._is_outage(error) or state.startswith(CONTENDED)
 
     async def _wait_out(self, error: BaseException) -> None:
         _log.warning("decisions_wait", error=str(error)[:200])
@@ -239,3 +235,8 @@ class Scheduler:
                 await self._wake.wait()
         except TimeoutError:
             return
+
+
+def _cause(error: Exception) -> Exception:
+    cause = error.__cause__
+    return cause if isinstance(error, UnwritableError) and isinstance(cause, Exception) else error

@@ -35,6 +35,14 @@ class Blocked:
     until: datetime
 
 
+class UnwritableError(Exception):
+    """The one decision of a transaction could not be written; the cause says why."""
+
+    def __init__(self, group: Group) -> None:
+        super().__init__(f"the decision on group {group.id} could not be written")
+        self.group = group
+
+
 @dataclass(slots=True)
 class Chunk:
     """What one transaction did."""
@@ -43,7 +51,7 @@ class Chunk:
     known: list[Candidate] = field(default_factory=list)
     """Groups we waited for that turned out to be decided already."""
     blocked: dict[UUID, Blocked] = field(default_factory=dict)
-    failed: dict[UUID, Exception] = field(default_factory=dict)
+    failed: list[tuple[Group, Exception]] = field(default_factory=list)
     """Groups whose decision raised; each ends its portfolio's turn."""
     absent: set[UUID] = field(default_factory=set)
     """Portfolios that do not exist yet."""

@@ -13,6 +13,7 @@ from libs.common.domain.identity import attempt_id
 from libs.common.domain.kinds import Scope
 from services.simulator.commands import apply_config_file, replay_attempts
 from services.simulator.core.decide import decide
+from services.simulator.records import attempt_row
 from services.simulator.scheduler import UNHEARD_OF, portfolio_id
 from tests.support.databases import Database
 from tests.support.decisions import BOOK, CONDITION, NO, YES, book, levels, usdc
@@ -300,6 +301,33 @@ async def test_a_decision_that_keeps_raising_is_given_up_and_passed_over(
     await replica.hear(bad)
     await replica.decide_all()
     assert [(each.group_id, each.out_of_order) for each in await world.attempts(USER)] == [(good, False), (bad, True)]
+
+
+@pytest.mark.parametrize("place", ["turns.decide", "deciding.attempt_row"])
+async def test_what_fails_is_given_up_and_not_the_next_though_another_replica_heard_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Of two replicas each hears of some groups; an older one it did not hear of fails in its hands, too."""
+    bad, good = await world.close_group(age_s=5), await world.close_group(age_s=4)
+    sound: Any = {"turns.decide": decide, "deciding.attempt_row": attempt_row}[place]
+
+    def raising(what: Any, *rest: Any) -> Any:
+        if getattr(what, "group", what).id == bad:
+            raise ZeroDivisionError("a bug")
+        return sound(what, *rest)
+
+    monkeypatch.setattr(f"services.simulator.{place}", raising)
+    monkeypatch.setattr("services.simulator.scheduler.BACKOFF", timedelta(milliseconds=1))
+    await world.execute(
+        "INSERT INTO group_book (group_id, asset_id, claimed_by, claimed_at, error) "
+        "VALUES (:bad, :asset, 'the other', now(), 'none')",
+        bad=bad, asset=YES,
+    )  # fmt: skip
+    replica = world.replica(USER)
+    await replica.hear(good)
+    await replica.decide_all()
+    assert [(group.id, str(error)) for group, error in world.given_up] == [(bad, "a bug")]
+    assert [each.group_id for each in await world.attempts(USER)] == [good]
 
 
 async def test_the_global_portfolio_knows_a_users_exposure_in_every_market(world: World) -> None:
