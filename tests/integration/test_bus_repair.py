@@ -101,6 +101,17 @@ async def test_work_given_up_outside_of_a_handler_leaves_one_letter(redis_url: s
     assert mirrored[0] == letter.error == "FAILED: KeyError: 'gone'"
 
 
+async def test_work_given_up_again_after_its_replay_is_a_new_letter(redis_url: str) -> None:
+    letters = InMemoryDeadLetters()
+    async with running_bus(redis_url, letters=letters) as bus:
+        for _ in range(3):
+            await bus.give_up(STREAM, GROUP, GOOD[0], KeyError("gone"), attempts=4)
+            await bus.give_up(STREAM, GROUP, GOOD[0], KeyError("gone"), attempts=4)
+            (open_,) = await letters.find(status=LetterStatus.OPEN)
+            await letters.settle(open_.id, LetterStatus.REPLAYED, actor="someone", reason="mended")
+    assert len(letters.letters) == 3
+
+
 def rows_of(messages: Sequence[ControlChanged], asked: list[int]) -> Rows[ControlChanged]:
     async def rows(limit: int) -> Sequence[ControlChanged]:
         asked.append(limit)

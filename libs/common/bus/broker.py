@@ -6,6 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, TypeVar
 
 import structlog
@@ -24,7 +25,7 @@ from libs.common.bus.policy import RetryPolicy
 from libs.common.bus.reporting import Health, Metrics, Silent
 from libs.common.bus.streams import Stream
 from libs.common.bus.wire import encode
-from libs.common.domain.dead_letter import LetterKind
+from libs.common.domain.dead_letter import LetterKind, LetterStatus
 from libs.common.domain.errors import Rejected
 from libs.common.messages import Message
 
@@ -167,15 +168,20 @@ class Bus:
     async def give_up(self, stream: Stream[M], group: str, message: M, error: Exception, *, attempts: int) -> None:
         """Dead-letter a message whose work failed outside of a handler, after it was acknowledged.
 
-        The letter stands for what the message is about: giving up twice on the same message leaves one. Raises
-        Unavailable while the dead letter store is away; the mirror is written when Redis is there.
+        The letter stands for what the message is about: giving up twice on the same message leaves one, giving up again
+        after its replay a new one. Raises Unavailable while the dead letter store is away; the mirror is written when
+        Redis is there.
         """
         stream.require_group(group)
         now = datetime.now(UTC)
-        entry = Entry(f"after-ack:{stream.subject_of(message)}"[:60], encode(message), message)
         failure = Failure(attempts, describe(error), trace(error), now, now)
         kind = LetterKind.REJECTED if isinstance(error, Rejected) else LetterKind.FAILED
-        letter = letter_for(stream, group, entry, kind, failure)
+        for replays in count():
+            name = f"after-ack:{stream.subject_of(message)}"[:54] + (f":{replays}" if replays else "")
+            letter = letter_for(stream, group, Entry(name, encode(message), message), kind, failure)
+            former = await self._dead_letters.get(letter.id)
+            if former is None or former.status is not LetterStatus.REPLAYED:
+                break
         await self._dead_letters.record([letter])
         self._metrics.count("dead_letters", 1, kind=kind.lower(), stream=stream.name, group=group)
         _log.error("message_given_up", stream=stream.name, group=group, dead_letter=str(letter.id), error=letter.error)
