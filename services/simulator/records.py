@@ -13,7 +13,7 @@ from services.simulator.core.facts import Clock, Group, MarketView, PortfolioVie
 from services.simulator.core.outcome import Outcome, check_document
 from services.simulator.core.portfolio import PortfolioState
 
-INPUTS_VERSION: Final = 1
+INPUTS_VERSION: Final = 2
 """Raised by every release that stores other inputs or makes other decisions of the same (ADR 0018)."""
 
 

@@ -228,6 +228,8 @@ def is_supported(case: Case) -> bool:
 
 def market(case: Case, config: Config) -> set[str]:
     found = {"STALE_EVENT"} if case.age_s > config.stale_s else set()
+    if case.opens and config.blacklist & case.market_names:
+        found.add("MARKET_BLACKLISTED")
     if not case.market_known:
         return found | {"MARKET_UNKNOWN"}
     if case.closed or case.resolved or not case.accepting:
@@ -235,8 +237,6 @@ def market(case: Case, config: Config) -> set[str]:
     left = case.seconds_to_close
     if case.opens and left is not None and 0 < left < config.close_guard_s:
         found.add("MARKET_CLOSING_SOON")
-    if case.opens and config.blacklist & case.market_names:
-        found.add("MARKET_BLACKLISTED")
     return found
 
 

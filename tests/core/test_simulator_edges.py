@@ -118,6 +118,9 @@ def test_a_group_from_the_future_is_not_stale() -> None:
         (BUY.with_(engine_paused=True, user_enabled=False, condition_id="0x" + "c" * 62),
          {"ENGINE_PAUSED", "USER_DISABLED", "UNSUPPORTED_EVENT"}),
         (BUY.with_(market=None, first_event_time=NOW - timedelta(seconds=121)), {"MARKET_UNKNOWN", "STALE_EVENT"}),
+        (BUY.with_(market=None, market_blacklist=[YES]), {"MARKET_UNKNOWN", "MARKET_BLACKLISTED"}),
+        (SPLIT.with_(market=None, market_blacklist=[CONDITION]), {"MARKET_UNKNOWN", "MARKET_BLACKLISTED"}),
+        (SELL.with_(market=None, market_blacklist=[YES]), {"MARKET_UNKNOWN"}),
         (SELL.with_(held_share_micros=0, user_max_trade_notional_micros=usdc(1)),
          {"NO_POSITION", "BELOW_MIN_NOTIONAL"}),
         (GLOBAL.with_(exposure_total_micros=usdc(7_000), exposure_market_micros=usdc(500),
@@ -127,7 +130,8 @@ def test_a_group_from_the_future_is_not_stale() -> None:
         (SPLIT.with_(market_blacklist=[YES], close_time=NOW + timedelta(minutes=1)),
          {"MARKET_BLACKLISTED", "MARKET_CLOSING_SOON"}),
     ],
-    ids=["control", "unknown", "sell", "risk", "risk before book", "split"],
+    ids=["control", "unknown", "listed token", "listed condition", "listed reduction", "sell", "risk",
+         "risk before book", "split"],
 )  # fmt: skip
 def test_all_failures_of_the_first_failing_phase_and_no_others(scene: Scene, expected: set[str]) -> None:
     assert scene.reasons() == expected

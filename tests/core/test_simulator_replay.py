@@ -192,7 +192,9 @@ def test_every_tampered_column_is_reported_as_exactly_that() -> None:
             assert [each.name for each in differences] == [name], name
 
 
-@pytest.mark.parametrize("inputs", [{}, {"version": 1}, None, {"version": INPUTS_VERSION + 1}, {"version": "1"}, []])
+@pytest.mark.parametrize(
+    "inputs", [{}, {"version": INPUTS_VERSION}, None, {"version": INPUTS_VERSION + 1}, {"version": "1"}, []]
+)
 def test_inputs_that_cannot_be_read_are_a_difference(inputs: Any) -> None:
     (difference,) = replayed(BUY, inputs=inputs).differences
     assert difference.name.startswith("inputs")
@@ -218,7 +220,7 @@ def test_another_book_is_a_difference() -> None:
     assert {"depth_micros", "reason_codes", "fills"} <= {each.name for each in found.differences}
 
 
-PINNED = {1: "22ed9ebf8373d795"}
+PINNED = {1: "22ed9ebf8373d795", 2: "560a8cc9522d845d"}
 """Digest of the decisions below by INPUTS_VERSION."""
 
 

@@ -186,6 +186,8 @@ def market_phase(case: Case) -> Finding:
     finding.judge("STALE_EVENT", age > case.rules.stale_microseconds)
     if market is None:
         finding.judge("MARKET_UNKNOWN", True)
+        named = {case.group["condition_id"], case.group["asset_id"]}
+        finding.judge("MARKET_BLACKLISTED", case.is_open and bool(named & set(case.rules.blacklist)))
         return finding
     first_seen = case.clock.wall(market.states[0].at_ms)
     if decided < first_seen + EDGE_MICROSECONDS and market.states[0].at_ms > case.tape.start_ms:

@@ -52,17 +52,20 @@ def market_state(group: Group, market: MarketView | None, rules: Rules, clock: C
     fresh = _check(
         "market.age", age <= rules.event_age, age.total_seconds(), rules.event_age.total_seconds(), Reason.STALE_EVENT
     )
+    opens = group.is_open
+    names = (group.condition_id, group.asset_id) if market is None else (market.condition_id, *market.asset_ids)
+    listed = not rules.blacklist.isdisjoint(names)
+    blacklist = _check("market.blacklist", not listed if opens else None, listed, False, Reason.MARKET_BLACKLISTED)
     if market is None:
-        return [_check("market.known", False, group.asset_id or group.condition_id, None, Reason.MARKET_UNKNOWN), fresh]
+        unknown = group.asset_id or group.condition_id
+        return [_check("market.known", False, unknown, None, Reason.MARKET_UNKNOWN), blacklist, fresh]
     closed = market.closed or market.resolved or not market.accepting_orders
     state = {"closed": market.closed, "resolved": market.resolved, "accepting_orders": market.accepting_orders}
-    opens = group.is_open
-    listed = market.condition_id in rules.blacklist or not rules.blacklist.isdisjoint(market.asset_ids)
     return [
         ("market.known", True, market.condition_id, None, None),
         _check("market.open", not closed, state, None, Reason.MARKET_CLOSED),
         _closing(market, rules, clock, opens),
-        _check("market.blacklist", not listed if opens else None, listed, False, Reason.MARKET_BLACKLISTED),
+        blacklist,
         fresh,
     ]
 
