@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from libs.common.domain.config_test import HOURS_MAX
+from libs.common.domain.config_test import BANKROLL, HOURS_MAX
 from services.cli.errors import CommandError
 from services.cli.options import DataDirOption, JsonOption, SinceOption, hours_up_to, parse_since
 
@@ -124,8 +124,10 @@ def lines(result: "ConfigTestResult") -> Iterator[str]:
         yield f"  {change.decided_at:%m-%d %H:%M:%S} {change.scope.value} {change.user_label}: {ran} -> {draft}"
     if result.changed_total > SHOWN_MAX:
         yield f"  ... and {result.changed_total - SHOWN_MAX:,} more (--json lists up to {len(result.changed):,})"
-    if result.not_tested:
-        yield f"Not tested, because the books were fetched when they were: {', '.join(result.not_tested)}."
+    if late := [name for name in result.not_tested if name != BANKROLL]:
+        yield f"Not tested, because the books were fetched when they were: {', '.join(late)}."
+    if BANKROLL in result.not_tested:
+        yield "The bankroll of the draft is not tested: portfolios keep what was deposited."
     if result.without_book:
         yield f"{result.without_book:,} decisions would have needed a book that nobody fetched: counted as skipped."
     if result.reconstruction_gaps:

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.db.engine import is_outage, make_engine
 from libs.common.domain.config import CopyConfig
-from libs.common.domain.config_test import ConfigTestResult
+from libs.common.domain.config_test import BANKROLL, ConfigTestResult
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.observability.logging import configure
 from services.simulator.core.rules import Rules, compile_rules
@@ -107,7 +107,10 @@ async def test(engine: AsyncEngine, run: Claimed, progress: Progress) -> ConfigT
         users = {label: user for user, label in labels.items()}
         rules, concerned = drafted(seen, run.draft, run.user_id, users)
         rerun = Rerun(history, run.since, run.until, concerned, rules, progress)
-        return await rerun.run(datetime.now(UTC))
+        result = await rerun.run(datetime.now(UTC))
+    if BANKROLL in run.draft:
+        result.not_tested = sorted({*result.not_tested, BANKROLL})
+    return result
 
 
 def drafted(

@@ -67,6 +67,7 @@ EDGES: list[tuple[str, Scene, Scene]] = [
     ("MARKET_BLACKLISTED", BUY.with_(market_blacklist=["0xother"]), BUY.with_(market_blacklist=[CONDITION])),
     ("MARKET_BLACKLISTED", BUY, BUY.with_(market_blacklist=[YES])),
     ("MARKET_BLACKLISTED", SPLIT, SPLIT.with_(market_blacklist=[CONDITION])),
+    ("MARKET_BLACKLISTED", BUY, BUY.with_(condition_id=None, market_blacklist=[CONDITION])),
     (
         "STALE_EVENT",
         BUY.with_(first_event_time=NOW - timedelta(seconds=120)),

@@ -127,6 +127,9 @@ async def test_a_users_draft_concerns_that_user_and_the_global_portfolio(world: 
     # what only another book could show is said, not guessed
     latency = await world.tested({"decision_latency_ms": 0, "jitter_ms": 250}, since)
     assert (latency.not_tested, latency.changed_total) == (["decision_latency_ms"], 0)
+    bankroll = await world.tested({"bankroll_micros": 5_000_000_000}, since)
+    assert (bankroll.not_tested, bankroll.changed_total) == (["bankroll_micros"], 0)
+    assert "The bankroll of the draft is not tested: portfolios keep what was deposited." in list(lines(bankroll))
 
 
 async def test_a_position_that_only_the_draft_holds_is_settled_when_it_would_have_been(world: RecordedWorld) -> None:

@@ -23,6 +23,7 @@ HOURS_MAX: Final = 24 * 31
 """Books are kept for 30 days; nothing older can be decided again."""
 WAITING_MAX: Final = 10
 """Unfinished runs; more are refused."""
+BANKROLL: Final = "bankroll_micros"
 CHANGED_MAX: Final = 25_000
 """Changed attempts that a result lists; it counts all."""
 
@@ -116,7 +117,8 @@ class ConfigTestResult(_Document):
     changed: list[ChangedAttempt]
     """In order of decision, at most CHANGED_MAX."""
     not_tested: list[str]
-    """Settings in which the draft differs from what ran, but which only a book fetched at another time could show."""
+    """Settings in which the draft differs from what ran, but which only a book fetched at another time could show; and
+    a bankroll, for portfolios keep what was deposited."""
     without_book: int
     """Attempts that the draft would have walked a book for, where none was fetched: counted as BOOK_UNAVAILABLE."""
     reconstruction_gaps: int
@@ -148,11 +150,13 @@ def read_draft(content: object, user_label: str | None, where: str = "draft") ->
     """Return a draft as it is stored, `{"global": {...}, "users": {label: {...}}}`, validated.
 
     It is what a configuration file would hold; with a user, the settings of that user alone. An empty one is what is
-    set now; a bankroll is nothing that decisions are made by. Raises Rejected, naming what is wrong.
+    set now; a bankroll is kept as `bankroll_micros`, to be named as not tested. Raises Rejected, naming what is wrong.
     """
     if user_label is None:
         file = read_config_file(content, where)
-        draft = {"global": file.global_values, "users": file.user_values}
+        draft: dict[str, Any] = {"global": file.global_values, "users": file.user_values}
+        if file.bankroll_micros is not None:
+            draft[BANKROLL] = file.bankroll_micros
     elif isinstance(content, Mapping):
         draft = {"global": {}, "users": {user_label: overrides(content, over={}, where=f"{where}: {user_label}")}}
     else:
