@@ -169,8 +169,10 @@ class Scheduler:
         for portfolio in chunk.absent:
             self._schedule.hold(names[portfolio], now + ABSENT)
         for portfolio, blocked in chunk.blocked.items():
-            self._schedule.add(blocked.group, blocked.due)
+            waiting = self._schedule.add(blocked.group, blocked.due)
             self._schedule.hold(names[portfolio], blocked.until)
+            if blocked.lacks_book and waiting.is_ready:  # the rules we knew of took it for history
+                self._want_books([waiting])
         for group, error in chunk.failed:
             await self._count_failure(group, error)
         self._report(chunk.decided, started, now)

@@ -28,11 +28,12 @@ RETRY: Final = timedelta(milliseconds=50)
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The group that ended a portfolio's turn, its own due, and when to try again."""
+    """The group that ended a portfolio's turn, its own due, and when to try again, or which lacks its book."""
 
     group: Group
     due: datetime
     until: datetime
+    lacks_book: bool = False
 
 
 class UnwritableError(Exception):
@@ -93,7 +94,8 @@ def take_turn(portfolio: UUID, candidates: Sequence[Candidate], facts: Facts, se
         due = own_due(group, rules, seed)
         until = _wait_until(candidate, due, rules, facts)
         if until is not None:
-            chunk.blocked[portfolio] = Blocked(group, due, until)
+            lacks_book = due <= facts.decided_at and _lacks_book(candidate, rules, facts.decided_at)
+            chunk.blocked[portfolio] = Blocked(group, due, until, lacks_book)
             return Turn(ready, group)
         ready.append((candidate, due))
     return Turn(ready, None)
@@ -104,7 +106,7 @@ def _wait_until(candidate: Candidate, due: datetime, rules: Rules, facts: Facts)
     now = facts.decided_at
     if now < due:
         return due
-    if needs_book(candidate.group, rules, now) and not candidate.book_is_settled:
+    if _lacks_book(candidate, rules, now):
         return now + RETRY
     if (
         facts.market.of(candidate.group) is None
@@ -113,6 +115,10 @@ def _wait_until(candidate: Candidate, due: datetime, rules: Rules, facts: Facts)
     ):
         return now + RETRY
     return None
+
+
+def _lacks_book(candidate: Candidate, rules: Rules, now: datetime) -> bool:
+    return needs_book(candidate.group, rules, now) and not candidate.book_is_settled
 
 
 def decide_one(

@@ -266,6 +266,16 @@ async def test_a_live_group_gets_its_book_however_low_the_age_limit_is(world: Wo
     assert attempt.counterfactual_share_micros
 
 
+async def test_a_group_that_a_higher_age_limit_made_young_while_it_waited_gets_its_book(world: World) -> None:
+    replica = world.replica(USER)
+    await replica.hear(await world.close_group(age_s=500))
+    await apply_config_file(world.database.url(), None, {"global": {"max_event_age_seconds": 1_000}})
+    await world.replica(USER).configs.merge()
+    await replica.decide_all()
+    (attempt,) = await world.attempts(USER)
+    assert attempt.decision == "EXECUTE"
+
+
 async def test_flags_and_disabled_users_are_read_with_the_decision(world: World) -> None:
     await world.flag("engine_paused", {"paused": True})
     await world.execute("UPDATE followed_user SET enabled = false WHERE id = :id", id=OTTER)
