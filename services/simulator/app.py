@@ -205,7 +205,10 @@ class _Simulator:
                 _log.error("config_rejected", error=str(error))
             self._config_fault = str(error)
             self._health.set_fault("config", str(error)[:300])
-        self._rules = await self._configs.current()
+        rules = await self._configs.current()
+        if rules != self._rules:
+            self._rules = rules
+            self._scheduler.rules_changed()
 
     async def _watch_config(self) -> None:
         """Merge on every change, and regularly should a message be lost; forever."""

@@ -101,6 +101,11 @@ class Scheduler:
         if groups:
             self._wake.set()
 
+    def rules_changed(self) -> None:
+        """Note that `rules_for` gives other rules now: groups may fall due earlier."""
+        self._schedule.reconsider(lambda group: own_due(group, self._rules_for(group.user_id), self._seed))
+        self._wake.set()
+
     def books_settled(self, group_ids: Sequence[UUID]) -> None:
         """Note that the books of these groups were fetched or given up."""
         self._schedule.ready(group_ids)

@@ -85,6 +85,25 @@ def test_a_lane_on_hold_is_left_alone_until_then_or_until_a_book_comes() -> None
     assert schedule.eligible(NOW) == [None]
 
 
+def test_a_group_that_falls_due_earlier_than_it_did_is_not_waited_for_longer() -> None:
+    schedule = Schedule(per_user=False)
+    second = timedelta(seconds=1)
+    waiting = schedule.add(GROUP, NOW + 600 * second)
+    schedule.hold(None, NOW + 600 * second)
+    schedule.reconsider(lambda _: NOW + 601 * second)
+    assert (waiting.due, schedule.next_wake(NOW)) == (NOW + 600 * second, NOW + 600 * second - AHEAD)
+    schedule.hold(None, NOW + 2 * second)
+    schedule.reconsider(lambda _: NOW + 600 * second)
+    assert schedule.next_wake(NOW) == NOW + 2 * second
+    schedule.reconsider(lambda _: NOW + 5 * second)
+    assert (waiting.due, schedule.next_wake(NOW)) == (NOW + 5 * second, NOW + 5 * second - AHEAD)
+    assert [each.group for each in schedule.come_up(NOW + 5 * second - AHEAD)] == [GROUP]
+    schedule.reconsider(lambda _: NOW + 4.9 * second)
+    assert schedule.next_wake(NOW) == NOW + 4.9 * second
+    schedule.ready([GROUP.id])
+    assert schedule.eligible(NOW + 4.9 * second) == [None]
+
+
 def test_it_wakes_when_the_next_group_comes_up() -> None:
     schedule = Schedule(per_user=False)
     assert schedule.next_wake(NOW) is None

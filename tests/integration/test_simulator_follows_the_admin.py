@@ -131,6 +131,24 @@ async def test_a_change_is_in_force_within_two_seconds_and_named_by_the_attempts
         assert since - await set_at(world) < SOON
 
 
+async def test_a_shorter_latency_counts_for_groups_that_wait_already(
+    database: Database, valkey: Valkey, book_host: str
+) -> None:
+    world = World(database)
+    await world.open()
+    slow = {"decision_latency_ms": 600_000, "jitter_ms": 0, "max_event_age_seconds": 700}
+    await apply_config_file(database.url(), None, {"global": slow})
+    async with simulators(database, valkey.server.url("simulator"), book_host, Scope.EXEC_USER):
+        await version_since(world, 1)
+        await announce(world, valkey.server.url(), await world.close_group(age_s=2))
+        await eventually(heard(valkey.server.url()))
+        await apply_config_file(database.url(), valkey.server.url(), {"global": {"decision_latency_ms": 750}})
+        changed_at = await set_at(world)
+        await eventually(decided(world, 1))
+        (attempt,) = await world.attempts(Scope.EXEC_USER)
+        assert attempt.decided_at - changed_at < SOON + timedelta(seconds=1)
+
+
 async def test_rows_written_wrongly_by_hand_show_in_health_and_decisions_go_on(
     database: Database, redis_url_for: Callable[[str], str], redis_url: str, book_host: str
 ) -> None:

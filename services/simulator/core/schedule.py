@@ -6,7 +6,7 @@ ready. What a lane knows is what this process heard of; the decision's own trans
 
 import heapq
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -90,6 +90,15 @@ class Schedule:
         insort(self._lanes.setdefault(self.lane_of(group), Lane()).line, (group.order, group.id))
         heapq.heappush(self._wakes, (due - AHEAD, group.id))
         return waiting
+
+    def reconsider(self, due_of: Callable[[Group], datetime]) -> None:
+        """Let groups that fall due earlier than before come up earlier; what is due later is found when it comes up."""
+        for group_id, waiting in self._waiting.items():
+            due = due_of(waiting.group)
+            if due < waiting.due:
+                waiting.due = due
+                heapq.heappush(self._wakes, (due if waiting.came_up else due - AHEAD, group_id))
+                self._lanes[self.lane_of(waiting.group)].hold_until = None
 
     def remove(self, group_ids: Iterable[UUID]) -> None:
         """Forget groups that are decided, or given up."""
