@@ -55,7 +55,8 @@ class Decider:
         try:
             return await self._run(wanted, limit)
         except Exception as error:
-            is_locked = getattr(error, "sqlstate", None) == LOCK_NOT_AVAILABLE
+            cause = error.__cause__ if isinstance(error, UnwritableError) else error
+            is_locked = getattr(cause, "sqlstate", None) == LOCK_NOT_AVAILABLE
             if not is_locked or not await end_stuck_holders(self._engine):
                 raise
         return await self._run(wanted, limit)
