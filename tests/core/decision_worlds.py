@@ -273,7 +273,7 @@ def a_large_copy(dice: Dice, scene: Scene) -> Scene:
     equity = dice.choose([TEN_THOUSAND, 100_000 * ONE])
     if scene.book is not None:
         bids, asks = (
-            tuple(Level(level.price_micros, min(level.share_micros * 1000, HUGE)) for level in side)
+            tuple(Level(level.price_micros, min(HUGE, level.share_micros * 1000)) for level in side)
             for side in (scene.book.bids, scene.book.asks)
         )
         scene = scene.with_(book=book(bids, asks))
@@ -450,6 +450,7 @@ def case_of(scene: Scene) -> reference.Case:
         paused=scene.clock.engine_paused,
         user_enabled=scene.clock.user_enabled,
         market_known=market is not None,
+        market_names=frozenset(name for name in (group.condition_id, group.asset_id) if name is not None),
         has_book=given is not None,
         cash=amount(view.cash_micros),
         equity=amount(view.equity_micros),
