@@ -20,6 +20,8 @@ LOOK_BACK: Final = timedelta(minutes=2)
 """How far before the first event heard of others are looked for that no group has: heard of by a grouper that died or
 stands still. Who opens a group is told by those before, so a chain of them must be seen from its beginning."""
 RETRY_SECONDS: Final = 0.5
+BACKOFF: Final = timedelta(milliseconds=250)
+"""A key that failed n times is tried again after 2 ** n of these."""
 FAILURES_MAX: Final = 3
 """Recorded failures of one key on its own before its events are given up on."""
 
@@ -54,6 +56,8 @@ class ClosingClock:
         self._now = now
         self._open: dict[Key, dict[UUID, EventDetected]] = {}
         self._failures: dict[Key, int] = {}
+        self._again: dict[Key, datetime] = {}
+        """When to try those that failed again."""
         self._unannounced: list[GroupClosed] = []
         self._wake = asyncio.Event()
 
@@ -99,7 +103,7 @@ class ClosingClock:
         due: dict[Key, datetime] = {}
         for key, events in self._open.items():
             first = min(event.observed_at for event in events.values())
-            if first + self._window <= now:
+            if first + self._window <= now and self._again.get(key, now) <= now:
                 due[key] = first - LOOK_BACK
                 if len(due) == self._keys_max:
                     break
@@ -118,6 +122,7 @@ class ClosingClock:
                 if identity not in seen or event.observed_at + self._window > now
             }
             self._failures.pop(key, None)
+            self._again.pop(key, None)
             if left:
                 self._open[key] = left
             else:
@@ -135,10 +140,11 @@ class ClosingClock:
                 raise
             except Exception as alone:  # noqa: BLE001  whatever it is, the neighbours must pass
                 self._failures[key] = self._failures.get(key, 0) + 1
+                self._again[key] = self._now() + BACKOFF * 2 ** self._failures[key]
                 if self._failures[key] > FAILURES_MAX:
                     for event in self._open.pop(key).values():
                         await self._give_up(event, alone)
-                    del self._failures[key]
+                    del self._failures[key], self._again[key]
             else:
                 self._forget(heard, now)
 
@@ -150,10 +156,12 @@ class ClosingClock:
     async def _sleep(self, stop: asyncio.Event) -> None:
         """Sleep until the next clock runs out or an event arrives."""
         self._wake.clear()
-        firsts = [event.observed_at for events in self._open.values() for event in events.values()]
-        wait = 1.0
-        if firsts:
-            wait = min(1.0, max(0.0, (min(firsts) + self._window - self._now()).total_seconds()))
+        now = self._now()
+        wakes = [
+            max(min(event.observed_at for event in events.values()) + self._window, self._again.get(key, now))
+            for key, events in self._open.items()
+        ]
+        wait = min(1.0, max(0.0, (min(wakes) - now).total_seconds())) if wakes else 1.0
         if stop.is_set():
             return
         try:

@@ -11,7 +11,7 @@ from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.identity import identify
 from libs.common.domain.kinds import EventKind, Side
 from libs.common.messages import EventDetected, GroupClosed
-from services.grouper.closing import FAILURES_MAX, ClosingClock
+from services.grouper.closing import BACKOFF, FAILURES_MAX, ClosingClock
 from services.grouper.core import Key, key_of
 from services.grouper.handlers import on_events_detected
 
@@ -127,10 +127,26 @@ async def test_a_broken_key_is_given_up_on_and_its_neighbours_pass() -> None:
     for each in (event("1"), poison, event("2")):
         stage.start(each)
     stage.clock.now = START + WINDOW
-    await stage.closing.tick()
-    assert {key.subject for key in stage.store.closed} == {"1", "2"}
+    for failures in range(1, FAILURES_MAX + 2):
+        assert stage.given_up == []
+        await stage.closing.tick()
+        assert {key.subject for key in stage.store.closed} == {"1", "2"}
+        await stage.closing.tick()  # too soon to try it again
+        stage.clock.now += BACKOFF * 2**failures
     assert stage.given_up == [poison]
     assert stage.closing.open_keys == 0
+
+
+async def test_a_key_that_fails_for_a_moment_is_closed_after_it() -> None:
+    stage = Stage()
+    stage.store.broken = {"bad"}
+    stage.start(event("bad"))
+    stage.clock.now = START + WINDOW
+    await stage.closing.tick()
+    stage.store.broken = set()
+    stage.clock.now += BACKOFF * 2
+    await stage.closing.tick()
+    assert (len(stage.published), stage.given_up, stage.closing.open_keys) == (1, [], 0)
 
 
 async def test_an_outage_is_waited_for_and_never_counted() -> None:
@@ -220,4 +236,4 @@ async def test_what_falls_due_while_a_key_is_closed_alone_is_closed_next() -> No
     stage.store.seconds = 0.05
     await stage.closing.tick()
     assert stage.store.closed_at[-1] >= second.observed_at + WINDOW
-    assert stage.closing.open_keys == 0
+    assert stage.closing.open_keys == 1  # the broken one
