@@ -49,7 +49,8 @@ def verify(
             {"name": check.name, "compared": check.compared, "unit": check.unit, "violated": check.violated}
             for check in report.checks
         ]
-        sys.stdout.write(json.dumps({"ok": report.ok, "checks": checks, "violations": list(report)}, indent=1) + "\n")
+        told = {"ok": report.ok, "checks": checks, "violations": list(report), "waiting": report.waiting}
+        sys.stdout.write(json.dumps(told, indent=1) + "\n")
     else:
         sys.stdout.writelines(f"{line}\n" for line in report.lines())
         sys.stdout.write("The books add up.\n" if report.ok else "The books do NOT add up.\n")

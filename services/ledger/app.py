@@ -49,6 +49,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
         async def look() -> None:
             report_posted(await books.open_portfolios(), [])
+            report_posted(await books.post_waiting(), [])
+            metrics.EVENTS_WAITING.set(await books.waiting())
             metrics.SNAPSHOTS_WRITTEN.inc(await books.revalue_minute())
             frame.health.progress("looks")
 
@@ -110,5 +112,7 @@ def report_posted(outcome: Posted, facts: Sequence[tuple[Scope, datetime]]) -> N
     now = datetime.now(UTC)
     for scope, seen_at in facts:
         metrics.POSTING_LAG.labels(scope).observe(max(0.0, (now - seen_at).total_seconds()))
+    if outcome.waiting:
+        _log.info("events_put_aside", events=outcome.waiting)
     if outcome.posted:
         _log.info("entries_posted", entries=sum(outcome.posted.values()), facts=len(facts))

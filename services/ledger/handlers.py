@@ -20,8 +20,12 @@ class Posted(Protocol):
     def posted(self) -> Mapping[tuple[str, str], int]:
         """Entries by scope and type."""
 
+    @property
+    def waiting(self) -> int:
+        """Splits and merges put aside until their market is known."""
+
     def raise_for_left_out(self) -> None:
-        """Raise Rejected or Unavailable for what was left out; the rest is committed."""
+        """Raise Rejected for what was left out; the rest is committed."""
 
 
 class EventBooks(Protocol):

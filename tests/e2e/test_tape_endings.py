@@ -33,11 +33,13 @@ SHADOW = {
     ("ann", tape.REOPENED, 1): (0, 0, -155_005_000),
     ("ann", tape.VOIDED, 0): (0, 0, 0),
     ("ann", tape.VOIDED, 1): (0, 0, 0),
+    ("ben", tape.LEARNED, 0): (0, 0, 0),  # 50 of a split, posted when the market was told, paid 0.50
+    ("ben", tape.LEARNED, 1): (0, 0, 0),
 }
 # Paid: 500 + 300.003 + 300 + 140 + 500 + 100 + 100 + 5.005 + 29.1; got: 1000 + 333.336333 + 0 + 200 + 500 + 30 + 100
 ANN_CASH = -1_974_108_000 + 2_163_336_333
-# Paid: 300 + 320.4 + 200 + 200; got: 150 + 550.5 + 500
-BEN_CASH = -1_020_400_000 + 1_200_500_000
+# Paid: 300 + 320.4 + 200 + 200 + 50; got: 150 + 550.5 + 500 + 50
+BEN_CASH = -1_070_400_000 + 1_250_500_000
 # One percent is below the minimum of 5 USDC everywhere, so each copy buys whole lots for 5. What was split is left out:
 # a poll brings it, before its market closes or after.
 COPIED = {
@@ -78,6 +80,26 @@ def test_it_drains_the_oracle_finds_nothing_and_the_books_add_up(endings_tape: P
     line = command("verify", "--data-dir", endings.exports.parent / "data")
     done = subprocess.run(line, capture_output=True, text=True, env=environment(), timeout=120, check=False)
     assert done.returncode == 0, done.stdout
+    assert "not in the books yet: 4 splits and merges" in done.stdout
+
+
+def test_a_market_that_is_never_told_holds_up_nothing(run: Run) -> None:
+    strange = {row["id"]: row for row in run["events"] if row["condition_id"] == tape.UNKNOWN.condition_id}
+    assert sorted(row["kind"] for row in strange.values()) == ["MERGE", "SPLIT", "SPLIT", "SPLIT"]
+    assert not strange.keys() & {row["ref_id"] for row in run["ledger"]}
+    skipped = [row for row in run["attempts"] if row["condition_id"] == tape.UNKNOWN.condition_id]
+    assert {row["scope"] for row in skipped} == {"EXEC_USER", "EXEC_GLOBAL"}
+    assert all("MARKET_UNKNOWN" in row["reason_codes"] for row in skipped)
+
+
+def test_what_was_split_before_its_market_was_told_is_posted_and_settled(run: Run) -> None:
+    ours = [row for row in run["ledger"] if row["scope"] == "SHADOW_USER" and row["asset_id"] in tape.LEARNED.tokens]
+    assert [
+        (row["entry_type"], row["share_delta_micros"]) for row in sorted(ours, key=lambda row: int(row["seq"]))
+    ] == [
+        *[("SPLIT", 50_000_000)] * 2,
+        *[("SETTLEMENT", -50_000_000)] * 2,
+    ]
 
 
 def test_shadows_are_what_the_tape_makes_them(run: Run) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import Decision, EventKind, MarkSource, Scope, Side
 from libs.common.messages import AttemptDecided, EventDetected, MarketResolved, MarkUpdated
 from services.ledger.core.entries import portfolio_id
@@ -84,17 +84,17 @@ async def test_events_are_posted_in_one_call_however_often_they_were_announced()
     assert books.asked == [{UUID(int=1): (EventKind.TRADE, USER), UUID(int=2): (EventKind.TRADE, USER)}]
 
 
-async def test_what_was_left_out_is_reported_after_the_rest_was_posted() -> None:
-    books = FakeBooks(Outcome(waiting=["SPLIT 7: condition 0xc is not known yet"]))
-    with pytest.raises(Unavailable, match="not known yet"):
+async def test_contradicted_facts_are_rejected_after_the_rest_was_posted_and_reported() -> None:
+    books = FakeBooks(Outcome(rejected=["event 1: expected a TRADE, found no such row"]))
+    with pytest.raises(Rejected, match="no such row"):
         await on_events_detected(books, books.report)([event(1)])
     assert len(books.reported) == 1
 
 
-async def test_contradicted_facts_are_rejected_before_anything_waits() -> None:
-    books = FakeBooks(Outcome(rejected=["event 1: expected a TRADE, found no such row"], waiting=["a market"]))
-    with pytest.raises(Rejected, match="no such row"):
-        await on_events_detected(books, books.report)([event(1)])
+async def test_a_split_that_waits_for_its_market_is_handled() -> None:
+    books = FakeBooks(Outcome(waiting=1))
+    await on_events_detected(books, books.report)([event(1)])
+    assert len(books.reported) == 1
 
 
 async def test_attempts_go_to_the_portfolio_of_their_scope_and_skips_go_nowhere() -> None:

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from libs.common.domain.kinds import EventKind, GroupKind, Scope
 from tests.integration.test_ledger import START
 from tests.support import databases
-from tests.support.books_world import ASSETS, CONDITIONS, USERS, Attempt, BooksWorld, Event
+from tests.support.books_world import ASSETS, CONDITIONS, LATE, USERS, Attempt, BooksWorld, Event
 from tests.support.crashes import Death
 from tests.support.databases import Cluster, Database
 from tests.support.toy_books import Happened, opened, paired, traded
@@ -34,6 +34,7 @@ STEPS: Final = 30
 users = st.sampled_from(list(USERS))
 assets = st.sampled_from(ASSETS)
 conditions = st.sampled_from(list(CONDITIONS))
+late = {asset for legs in LATE.values() for asset in legs}
 seconds = st.integers(0, 5).map(lambda second: START + timedelta(seconds=second))
 amounts = st.integers(1, 9) | st.integers(1, 5_000_000)
 notionals = st.integers(0, 3_000_000)
@@ -60,7 +61,7 @@ class BooksMachine(RuleBasedStateMachine):
         self.began = True
 
     @rule(
-        user=users, asset=assets, side=st.sampled_from(["BUY", "SELL"]), shares=amounts,
+        user=users, asset=assets | st.sampled_from(sorted(late)), side=st.sampled_from(["BUY", "SELL"]), shares=amounts,
         notional=notionals, fee=st.sampled_from([0, 0, 10, 70]),
         at=seconds, tx=st.integers(0, 3), place=st.integers(0, 9),
         logged=st.booleans(), twins=st.sampled_from([1, 1, 1, 2]), booked=st.sampled_from([True] * 5 + [False]),
@@ -104,13 +105,22 @@ class BooksMachine(RuleBasedStateMachine):
             self.world.toy.portfolios[Scope.SHADOW_USER, event.user].place(str(event.id), when)
             self.agree()
 
-    @rule(user=users, condition=conditions, kind=st.sampled_from(["SPLIT", "MERGE"]), shares=amounts, at=seconds)
+    @rule(
+        user=users, condition=conditions | st.sampled_from(list(LATE)), kind=st.sampled_from(["SPLIT", "MERGE"]),
+        shares=amounts, at=seconds,
+    )  # fmt: skip
     def a_pair(self, user: str, condition: str, kind: str, shares: int, at: Any) -> None:
         ordinal, sign = next(self.world.sequence), 1 if kind == "SPLIT" else -1
         row = {"condition_id": condition, "event_time": at, "tx_hash": "0xt1", "ordinal": ordinal}
         event = self.run(self.world.activity(kind, shares, user_id=USERS[user], **row))
-        happened = paired((at, False, "0xt1", ordinal), CONDITIONS[condition], sign * shares)
-        self.world.events.append(Event(event, EventKind(kind), user, happened))
+        happened = paired((at, False, "0xt1", ordinal), (CONDITIONS | LATE)[condition], sign * shares)
+        self.world.events.append(Event(event, EventKind(kind), user, happened, condition=condition))
+
+    @precondition(lambda self: self.began and self.world.unknown)
+    @rule(replica=replicas, death=deaths)
+    def a_market_is_learned(self, replica: int, death: tuple[Death, int] | None) -> None:
+        self.run(self.world.learn(min(self.world.unknown), replica, death))
+        self.agree()
 
     @rule(user=users, condition=conditions, shares=amounts)
     def a_redeem(self, user: str, condition: str, shares: int) -> None:

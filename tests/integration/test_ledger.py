@@ -374,14 +374,42 @@ async def test_a_split_of_an_unknown_market_waits_alone(world: World) -> None:
     await world.follow()
     fill, split = await world.fill("BUY", 10, 5), await world.activity("SPLIT", 7)
     outcome = await world.books.post_events({fill: (EventKind.TRADE, OTTER), split: (EventKind.SPLIT, OTTER)})
-    assert sum(outcome.posted.values()) == 1
-    with pytest.raises(Unavailable, match="is not known yet"):
-        outcome.raise_for_left_out()
+    outcome.raise_for_left_out()
+    assert (sum(outcome.posted.values()), outcome.waiting, await world.books.waiting()) == (1, 1, 1)
+    sweeps = Sweeps(world.database.engine("ledger"))
+    assert await sweeps.events(START + timedelta(days=1), 100) == []
+    assert sum((await world.books.post_waiting()).posted.values()) == 0
+    assert await world.violations() == []
+    told = list((await verify(world.database.url())).lines())
+    assert told[-1] == "not in the books yet: 1 splits and merges whose market nobody knows"
     await world.market()
-    assert await world.post(split, kind=EventKind.SPLIT) == 2
+    assert sum((await world.books.post_waiting()).posted.values()) == 2
+    assert (await world.books.waiting(), sum((await world.books.post_waiting()).posted.values())) == (0, 0)
+    assert await world.post(split, kind=EventKind.SPLIT) == 0
     assert await world.position(Scope.SHADOW_USER) == (17, 9, 0)
     assert await world.position(Scope.SHADOW_USER, LEGS[1]) == (7, 3, 0)
     assert (await world.portfolio(Scope.SHADOW_USER)).cash_micros == -12
+    assert await world.violations() == []
+
+
+async def test_a_split_of_a_market_of_one_outcome_waits_for_the_second(world: World) -> None:
+    await world.follow()
+    await world.market(legs=LEGS[:1])
+    split = await world.activity("SPLIT", 7)
+    assert await world.post(split, kind=EventKind.SPLIT) == 0
+    assert (await world.books.waiting(), sum((await world.books.post_waiting()).posted.values())) == (1, 0)
+
+
+async def test_what_waited_is_settled_at_once_where_its_market_is_over(world: World) -> None:
+    await world.follow()
+    split = await world.activity("SPLIT", 7)
+    assert await world.post(split, kind=EventKind.SPLIT) == 0
+    await world.resolve(MICROS, 0)
+    (await world.books.settle([CONDITION])).raise_for_left_out()
+    await world.market()
+    assert sum((await world.books.post_waiting()).posted.values()) == 4
+    assert (await world.portfolio(Scope.SHADOW_USER)).cash_micros == 0
+    assert await world.violations() == []
 
 
 async def test_a_late_fill_refolds_its_position_in_chain_order(world: World) -> None:
@@ -524,13 +552,20 @@ async def test_a_resolution_settles_every_portfolio_once_and_late_fills_settle_t
     assert await world.violations() == []
 
 
-async def test_resolutions_nobody_committed_are_rejected_and_unknown_outcomes_wait(world: World) -> None:
+async def test_resolutions_nobody_committed_are_rejected_and_unknown_outcomes_are_swept_once_known(
+    world: World,
+) -> None:
     await world.follow()
     with pytest.raises(Rejected, match="expected a resolution"):
         (await world.books.settle(["0xunknown"])).raise_for_left_out()
+    await world.post(await world.fill("BUY", 10, 5))
     await world.resolve(MICROS, 0)
-    with pytest.raises(Unavailable, match="outcomes are not known yet"):
-        (await world.books.settle([CONDITION])).raise_for_left_out()
+    (await world.books.settle([CONDITION])).raise_for_left_out()
+    sweeps, later = Sweeps(world.database.engine("ledger")), START + timedelta(minutes=10)
+    assert await sweeps.resolutions(later, 100) == []
+    await world.market()
+    assert [message.condition_id for message in await sweeps.resolutions(later, 100)] == [CONDITION]
+    assert sum((await world.books.settle([CONDITION])).posted.values()) == 1
 
 
 async def test_marks_and_minutes_write_snapshots_of_holders(world: World) -> None:

@@ -70,6 +70,7 @@ WRITERS = {
     "position": {"ledger"},
     "position_source": {"ledger"},
     "entry_place": {"ledger"},
+    "waiting_event": {"ledger"},
     "portfolio_snapshot": {"ledger"},
     "market_price_snapshot": {"pricer"},
     "market_resolution": {"pricer"},

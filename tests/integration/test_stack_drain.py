@@ -10,9 +10,10 @@ from sqlmodel import SQLModel
 
 from libs.common.db.checkpoints import save_checkpoint
 from libs.common.db.drain import backlog
-from libs.common.db.tables.events import PositionSync, TradeEvent
-from libs.common.db.tables.groups import EventGroup
-from libs.common.db.tables.ledger import Portfolio, Position
+from libs.common.db.tables.events import ActivityEvent, PositionSync, TradeEvent
+from libs.common.db.tables.groups import EventGroup, EventGroupMember
+from libs.common.db.tables.ledger import Portfolio, Position, WaitingEvent
+from libs.common.db.tables.markets import Market, OutcomeAsset
 from libs.common.db.tables.system import DeadLetter
 from libs.common.db.tables.users import FollowedUser, FollowedUserProxyWallet
 from tests.support.databases import Database
@@ -141,6 +142,46 @@ async def test_a_fill_of_an_unknown_market_waits_until_gamma_was_asked_after_it(
     assert await waiting(database) == unanswered
     await asked(database, AFTER + timedelta(seconds=1))
     assert await waiting(database) == {}
+
+
+async def split_by(database: Database, user_id: UUID) -> UUID:
+    event_id = uuid4()
+    await add(
+        database, ActivityEvent, id=event_id, user_id=user_id, wallet=WALLET, type="SPLIT", kind="SPLIT",
+        condition_id="0xc", share_micros=7, usdc_micros=7, tx_hash="0x1", ordinal=0, event_time=BEFORE,
+        detect_time=AFTER, status="CANONICAL", booked=True,
+    )  # fmt: skip
+    group = uuid4()
+    await add(
+        database, EventGroup, id=group, kind="SPLIT", user_id=user_id, share_micros=7, usdc_notional_micros=7,
+        first_event_time=BEFORE, first_detect_time=AFTER, first_ordinal=0, closed_at=AFTER,
+    )  # fmt: skip
+    await add(database, EventGroupMember, event_id=event_id, group_id=group, position=0)
+    await dead_letter(database, group, "OPEN")
+    return event_id
+
+
+async def test_a_split_of_an_unknown_market_is_waited_for_until_nobody_knows_it(database: Database) -> None:
+    user_id = await follow(database)
+    await opened(database)
+    await checkpoint(database, "ingest", f"poll:{WALLET}", through=epoch(AFTER))
+    split = await split_by(database, user_id)
+    unposted, unanswered = "splits and merges without shadow entries", "an answer about markets that are unknown"
+    assert await waiting(database) == {unposted: 1, unanswered: 1}
+    await asked(database, AFTER + timedelta(seconds=1))
+    assert await waiting(database) == {unposted: 1}
+    await add(
+        database, WaitingEvent, event_id=split, kind="SPLIT", user_id=user_id, condition_id="0xc", waits_since=AFTER
+    )
+    assert await waiting(database) == {}
+    await add(
+        database, Market, condition_id="0xc", id="1", question="?", slug="s", active=True, closed=False,
+        accepting_orders=True, neg_risk=False, fee_rate=0, fee_exponent=1, tick_micros=10_000, version="v1",
+        resolved=False, refreshed_at=AFTER,
+    )  # fmt: skip
+    await add(database, OutcomeAsset, asset_id="1", condition_id="0xc", outcome_index=0, name="Yes")
+    await add(database, OutcomeAsset, asset_id="2", condition_id="0xc", outcome_index=1, name="No")
+    assert await waiting(database) == {unposted: 1}
 
 
 async def test_a_fill_of_before_the_follow_is_not_waited_for(database: Database) -> None:

@@ -32,10 +32,12 @@ USERS: Final = {"otter": UUID(int=3), "heron": UUID(int=2), "stoat": UUID(int=1)
 """In the order of their follows, which is not that of their ids."""
 CONDITIONS: Final = {"0xc1": ("1001", "1002"), "0xc2": ("2001", "2002")}
 ASSETS: Final = tuple(asset for legs in CONDITIONS.values() for asset in legs)
+LATE: Final = {"0xc3": ("3001", "3002")}
+"""Whose market is learned late, if ever."""
 EMPTIED: Final = (
     "followed_user, market, outcome_asset, trade_event, activity_event, position_sync, event_group, copy_attempt, "
     "market_resolution, market_price_snapshot, portfolio, portfolio_snapshot, position, position_source, entry_place, "
-    "ledger_entry, audit_log, system_checkpoint"
+    "waiting_event, ledger_entry, audit_log, system_checkpoint"
 )
 
 
@@ -48,6 +50,8 @@ class Event:
     user: str
     happened: Happened | None
     is_reversed: bool = False
+    condition: str | None = None
+    """Of a split or merge: without its market it cannot be posted."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class BooksWorld(World):
         self.events: list[Event] = []
         self.attempts: list[Attempt] = []
         self.posted_attempts: set[UUID] = set()
+        self.unknown = set(LATE)
+        self.put_aside: list[Event] = []
         self.marked_at = START
         for place, (label, user) in enumerate(USERS.items()):
             at = START - timedelta(hours=1) + timedelta(minutes=place // 2)
@@ -153,10 +159,19 @@ class BooksWorld(World):
         """Return the id of the portfolio that decided."""
         return portfolio_id(attempt.scope, USERS[attempt.user] if attempt.user else None)
 
+    async def learn(self, condition: str, replica: int, death: tuple[Death, int] | None) -> None:
+        """Learn a market; what waited for it is posted."""
+        await self.market(condition, LATE[condition])
+        self.unknown.discard(condition)
+        await self.perform(lambda books: books.post_waiting(), replica, death)
+        self.believe_events(self.put_aside)
+
     def believe_events(self, batch: Sequence[Event]) -> None:
-        """Post events in the toy."""
+        """Post events in the toy, but for those that wait for their market."""
         for event in batch:
-            if event.happened is not None:
+            if event.condition in self.unknown:
+                self.put_aside.append(event)
+            elif event.happened is not None:
                 portfolio = self.toy.portfolios[Scope.SHADOW_USER, event.user]
                 portfolio.post(str(event.id), event.happened)
                 if event.is_reversed:
@@ -269,6 +284,12 @@ class BooksWorld(World):
         self.believe_events(self.events)
         self.believe_attempts(set(self.toy.portfolios))  # type: ignore[arg-type]
         await self.replicas[0].open_portfolios()
+        await self.agree()
+        assert await self.violations() == []
+        for condition in sorted(self.unknown):
+            await self.learn(condition, 0, None)
+        await self.together(lambda books: books.post_waiting())
+        assert await self.replicas[0].waiting() == 0
         await self.agree()
         assert await self.violations() == []
         for dry_run in (True, False):

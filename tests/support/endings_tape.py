@@ -1,5 +1,7 @@
 """A tape of how markets end: won, halved, split in thirds, disputed, never, late; redeems and fills around it.
 
+One market is learned late, one never.
+
 Every book stands still and nothing is charged, so shares, cash and profit can be worked out by hand. Two users: ann and
 ben. Times in seconds after the start.
 """
@@ -34,14 +36,29 @@ REOPENED = _market(7, "0.50")
 VOIDED = _market(8, "0.50")
 """Told as resolved without payouts at first."""
 UNHELD = _market(9, "0.50")
-MARKETS: Final = (WON, HALVED, THIRDS, DISPUTED, ABANDONED, LATE, REOPENED, VOIDED, UNHELD)
+LEARNED: Final = _market(10, "0.50")
+"""Told by Gamma long after it was split."""
+UNKNOWN: Final = _market(11, "0.50")
+"""Never told."""
+MARKETS: Final = (WON, HALVED, THIRDS, DISPUTED, ABANDONED, LATE, REOPENED, VOIDED, UNHELD, LEARNED)
 """`price` is what outcome 0 is bought at; outcome 1 at 1 - price."""
 
 DISPUTE_ENDS_S: Final = 114
+LEARNED_S: Final = 56
 LATE_S: Final = 152
 """After the tape's end."""
 
-CLOSED: Final = {WON: 64, HALVED: 64, THIRDS: 64, DISPUTED: 58, ABANDONED: 64, REOPENED: 64, VOIDED: 58, UNHELD: 64}
+CLOSED: Final = {
+    WON: 64,
+    HALVED: 64,
+    THIRDS: 64,
+    DISPUTED: 58,
+    ABANDONED: 64,
+    REOPENED: 64,
+    VOIDED: 58,
+    UNHELD: 64,
+    LEARNED: 64,
+}
 
 Told = tuple[int, str, Sequence[int] | None]
 RESOLUTIONS: Final[dict[MarketPlan, list[Told]]] = {
@@ -60,6 +77,7 @@ RESOLUTIONS: Final[dict[MarketPlan, list[Told]]] = {
     REOPENED: [(68, "resolved", (1_000_000, 0))],
     VOIDED: [(60, "resolved", ()), (88, "resolved", (500_000, 500_000))],
     UNHELD: [(68, "resolved", (0, 1_000_000))],
+    LEARNED: [(68, "resolved", (500_000, 500_000))],
 }
 
 
@@ -100,6 +118,10 @@ def _write_activity(tape: TapeBuilder) -> None:
     _fill(tape, ANN, 15, REOPENED, 0, "200")
     tape.both_legs("SPLIT", ANN, 16_000, VOIDED, Decimal(100))
     tape.both_legs("MERGE", ANN, 30_000, REOPENED, Decimal(200))
+    tape.both_legs("SPLIT", BEN, 3_000, LEARNED, Decimal(50))
+    for second in (18, 20, 22):
+        tape.both_legs("SPLIT", ANN, second * 1000, UNKNOWN, Decimal(second))
+    tape.both_legs("MERGE", ANN, 24_000, UNKNOWN, Decimal(10))
     # Redeems: before the resolution, at it, after it, twice, while it is disputed, and of what nobody here holds.
     _redeem(tape, BEN, 66, HALVED, "550.5")
     _redeem(tape, BEN, 68, HALVED, "150")
@@ -157,6 +179,8 @@ def _markets() -> list[dict[str, Any]]:
             "feesEnabled": False,
             "version": "v1",
         }
+        if market is LEARNED:
+            line["_at_ms"] = START_MS + LEARNED_S * 1000
         lines.append(line)
         if market in CLOSED:
             word = "disputed" if market is DISPUTED else "resolved"

@@ -41,6 +41,9 @@ _BACKLOG: Final = {
         SELECT count(*) FROM activity_event e
         WHERE booked AND kind IN ('SPLIT', 'MERGE') AND share_micros > 0
           AND NOT EXISTS (SELECT 1 FROM ledger_entry l WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER')
+          AND NOT EXISTS (
+            SELECT 1 FROM waiting_event w WHERE w.event_id = e.id
+              AND NOT EXISTS (SELECT 1 FROM outcome_asset o WHERE o.condition_id = w.condition_id))
           AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = e.id::text)""",
     "wallets whose opening positions are not told yet": """
         SELECT count(*) FROM followed_user_proxy_wallet w
@@ -77,9 +80,15 @@ _BACKLOG: Final = {
             WHERE c.service = 'ingest' AND c.key = 'poll:' || w.wallet
               AND to_timestamp((c.value->>'through')::bigint) > :since)""",
     "an answer about markets that are unknown": """
-        SELECT count(DISTINCT e.asset_id) FROM trade_event e
-        WHERE booked AND NOT EXISTS (SELECT 1 FROM outcome_asset o WHERE o.asset_id = e.asset_id)
-          AND NOT EXISTS (
+        SELECT count(DISTINCT e.name) FROM (
+            SELECT asset_id AS name, detect_time FROM trade_event t
+            WHERE booked AND NOT EXISTS (SELECT 1 FROM outcome_asset o WHERE o.asset_id = t.asset_id)
+            UNION ALL
+            SELECT condition_id, detect_time FROM activity_event a
+            WHERE booked AND kind IN ('SPLIT', 'MERGE', 'CONVERSION') AND condition_id <> ''
+              AND NOT EXISTS (SELECT 1 FROM outcome_asset o WHERE o.condition_id = a.condition_id)
+        ) e
+        WHERE NOT EXISTS (
             SELECT 1 FROM system_checkpoint c
             WHERE c.service = 'ingest' AND c.key = 'markets:asked'
               AND (c.value->>'at')::timestamptz > greatest(:since, e.detect_time))""",

@@ -44,6 +44,7 @@ GRANT DELETE ON config_test_run TO shadowbook_simulator;
 -- ledger: the only writer of entries, positions and snapshots; marks an attempt posted
 GRANT INSERT ON ledger_entry TO shadowbook_ledger;
 GRANT INSERT, UPDATE ON entry_place TO shadowbook_ledger;
+GRANT INSERT, DELETE ON waiting_event TO shadowbook_ledger;
 GRANT INSERT, UPDATE, DELETE ON portfolio, position, position_source, portfolio_snapshot TO shadowbook_ledger;
 GRANT UPDATE (posted_at) ON copy_attempt TO shadowbook_ledger;
 

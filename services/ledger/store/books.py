@@ -11,9 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.db.engine import transaction
-from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.errors import Rejected
 from libs.common.domain.kinds import EventKind, Scope
-from services.ledger.core.entries import Entry, portfolio_id
+from services.ledger.core.entries import LEGS, Entry, portfolio_id
 from services.ledger.store.facts import (
     attempt_facts,
     check_attempts,
@@ -32,6 +32,13 @@ VALUE_MAX: Final = 10
 SHORT_SECONDS: Final = 60
 """Two polls: a shadow short before them and after was oversold, not merely seen in the wrong order."""
 
+_KNOWN_BY_NOW: Final = text("""
+SELECT event_id, kind, user_id FROM waiting_event w
+WHERE (SELECT count(*) FROM outcome_asset o WHERE o.condition_id = w.condition_id) >= :legs
+ORDER BY waits_since LIMIT :limit
+""")
+_NO_LONGER_WAITING: Final = text("DELETE FROM waiting_event WHERE event_id = ANY(:ids)")
+_WAITING: Final = text("SELECT count(*) FROM waiting_event")
 _MISSING: Final = text("""
 SELECT count(*) FROM followed_user u
 WHERE NOT EXISTS (SELECT FROM portfolio p WHERE p.user_id = u.id AND p.scope = 'EXEC_USER')
@@ -70,14 +77,13 @@ class Outcome:
 
     posted: Counter[tuple[str, str]] = field(default_factory=Counter)
     rejected: list[str] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
+    waiting: int = 0
+    """Splits and merges put aside, as their market is unknown."""
 
     def raise_for_left_out(self) -> None:
-        """Raise Rejected or Unavailable if something was left out; the rest is committed and harmless to repeat."""
+        """Raise Rejected if something was left out; the rest is committed and harmless to repeat."""
         if self.rejected:
             raise Rejected("; ".join(self.rejected[:5]))
-        if self.waiting:
-            raise Unavailable("; ".join(self.waiting[:5]))
 
 
 class Books:
@@ -113,7 +119,10 @@ class Books:
         return outcome
 
     async def post_events(self, events: Mapping[UUID, tuple[EventKind, UUID]]) -> Outcome:
-        """Post what detected events (id -> kind, user) mean in shadow; reversed ones are taken back."""
+        """Post what detected events (id -> kind, user) mean in shadow; reversed ones are taken back.
+
+        A split or merge of a market nobody knows is put aside for `post_waiting`.
+        """
         users = {user for _, user in events.values()}
         portfolios = {portfolio_id(Scope.SHADOW_USER, user) for user in users}
         async with transaction(self._engine) as connection:
@@ -123,13 +132,32 @@ class Books:
                 facts = await event_facts(connection, events)
                 await session.post(facts.entries)
                 await session.place(facts.placed)
+                await session.wait_for_market(facts.waiting)
                 if facts.reversed:
                     await session.post(await reversals(connection, facts.reversed))
                 await session.finish(self._clock())
         if kept != portfolios:
             return await self._post_events_of_new_users(events)
-        outcome = Outcome(session.posted, facts.rejected, facts.waiting)
-        return await self._settle_reopened(session.resolved, outcome)
+        return await self._settle_reopened(
+            session.resolved, Outcome(session.posted, facts.rejected, len(facts.waiting))
+        )
+
+    async def post_waiting(self) -> Outcome:
+        """Post the splits and merges that were put aside and whose market is known by now."""
+        async with transaction(self._engine) as connection:
+            parameters = {"legs": LEGS, "limit": POST_MAX}
+            known = {row.event_id: row for row in await connection.execute(_KNOWN_BY_NOW, parameters)}
+        if not known:
+            return Outcome()
+        outcome = await self.post_events({event: (EventKind(row.kind), row.user_id) for event, row in known.items()})
+        async with transaction(self._engine) as connection:
+            await connection.execute(_NO_LONGER_WAITING, {"ids": list(known)})
+        return outcome
+
+    async def waiting(self) -> int:
+        """Return how many splits and merges wait for their market."""
+        async with transaction(self._engine) as connection:
+            return int((await connection.execute(_WAITING)).scalar_one())
 
     async def _post_events_of_new_users(self, events: Mapping[UUID, tuple[EventKind, UUID]]) -> Outcome:
         """Open missing portfolios and try again; events of users nobody follows are rejected."""
@@ -182,15 +210,15 @@ class Books:
         async with transaction(self._engine) as connection:
             session = Session(connection)
             await session.lock_all()
-            fit, wrong, waiting = await check_conditions(session, conditions)
+            fit, wrong = await check_conditions(session, conditions)
             if late := await portfolios_with_unposted(connection, conditions):
                 facts = await attempt_facts(connection, late)
                 await session.post(facts.entries)
                 await session.mark_posted(facts.attempts)
-            reopened, _, _ = await check_conditions(session, sorted(session.resolved.difference(conditions)))
+            reopened, _ = await check_conditions(session, sorted(session.resolved.difference(conditions)))
             await session.post(await settlements(session, [*fit, *reopened]))
             await session.finish(self._clock())
-        return Outcome(session.posted, wrong, waiting)
+        return Outcome(session.posted, wrong)
 
     async def revalue(self, assets: Sequence[str]) -> int:
         """Write the current snapshot of every portfolio that holds one of these assets; return how many."""

@@ -94,8 +94,8 @@ class Facts:
     """Attempts whose entries are among `entries`."""
     rejected: list[str] = field(default_factory=list)
     """What contradicts the facts, one line each."""
-    waiting: list[str] = field(default_factory=list)
-    """What needs a market that is not known yet."""
+    waiting: list[UUID] = field(default_factory=list)
+    """Splits and merges whose market is not known yet."""
 
 
 async def event_facts(connection: AsyncConnection, events: Mapping[UUID, tuple[EventKind, UUID]]) -> Facts:
@@ -161,10 +161,8 @@ def _add_event(facts: Facts, row: Row[Any]) -> None:
         shares, cash = row.share_micros, row.cash_delta_micros
         facts.entries.append(posting.adjustment(place, row.asset_id, share_delta_micros=shares, cash_delta_micros=cash))
     elif row.kind in {EventKind.SPLIT, EventKind.MERGE} and row.share_micros > 0:
-        if not row.legs:
-            facts.waiting.append(f"{row.kind} {row.id}: condition {row.condition_id} is not known yet")
-        elif len(row.legs) < posting.LEGS:
-            facts.rejected.append(f"{row.kind} {row.id}: expected {posting.LEGS} outcomes or more, got {len(row.legs)}")
+        if len(row.legs) < posting.LEGS:
+            facts.waiting.append(row.id)
         else:
             facts.entries += posting.pair(place, GroupKind(row.kind), row.legs, share_micros=row.share_micros)
 

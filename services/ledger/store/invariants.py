@@ -1,7 +1,7 @@
 """The invariants of the books (SPEC section 6) as queries: what each compares, and the rows that break it.
 
 `:settled` is the time before which everything seen must be done; what is younger may still be on its way. What ended in
-a dead letter that nobody replayed is not missed here: it is listed there.
+a dead letter that nobody replayed is not missed here: it is listed there. What waits for its market is told apart.
 """
 
 from dataclasses import dataclass
@@ -90,8 +90,7 @@ SELECT 'asset ' || asset_id || ': EXEC_GLOBAL holds ' || coalesce(p.share_micros
        || coalesce(s.shares, 0)
 FROM (
   SELECT asset_id, share_micros FROM position JOIN portfolio f ON f.id = portfolio_id WHERE f.scope = 'EXEC_GLOBAL'
-) p
-FULL JOIN (SELECT asset_id, sum(share_micros) AS shares FROM position_source GROUP BY asset_id) s USING (asset_id)
+) p FULL JOIN (SELECT asset_id, sum(share_micros) AS shares FROM position_source GROUP BY asset_id) s USING (asset_id)
 WHERE coalesce(p.share_micros, 0) <> coalesce(s.shares, 0)
 """
 
@@ -171,7 +170,8 @@ SELECT CASE
        || ' for ' || p.cash || ', of which ' || p.net_shares || ' shares and ' || p.net_cash || ' cash stand' END
 FROM events v FULL JOIN posted p ON p.ref_id = v.id::text
 WHERE v.id IS NULL
-   OR (p.ref_id IS NULL AND v.detect_time < :settled AND NOT {_given_up("v.id::text")})
+   OR (p.ref_id IS NULL AND v.detect_time < :settled AND NOT {_given_up("v.id::text")}
+       AND NOT EXISTS (SELECT FROM waiting_event w WHERE w.event_id = v.id))
    OR (p.ref_id IS NOT NULL AND (p.shares <> v.shares OR abs(p.cash - v.cash) > v.tolerance))
    OR (v.status = 'REVERSED' AND v.detect_time < :settled AND (p.net_shares <> 0 OR p.net_cash <> 0))
    OR (v.status <> 'REVERSED' AND (p.net_shares <> p.shares OR p.net_cash <> p.cash))

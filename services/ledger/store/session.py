@@ -126,6 +126,11 @@ class Session:
             self._deltas[place[0]].realized += standing.holding.realized_pnl_micros - before
         await self.connection.execute(sql.UPSERT_POSITIONS, position_columns(standings))
 
+    async def wait_for_market(self, events: Sequence[UUID]) -> None:
+        """Put splits and merges aside until their market is known."""
+        if events:
+            await self.connection.execute(sql.WAIT_FOR_MARKET, {"ids": events})
+
     async def mark_posted(self, attempts: Sequence[UUID]) -> None:
         """Say of copy attempts that their entries are in the books."""
         if attempts:

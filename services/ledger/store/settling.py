@@ -41,24 +41,22 @@ ORDER BY e.portfolio_id, e.asset_id, e.seq DESC
 """)
 
 
-async def check_conditions(session: Session, conditions: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """Return which conditions can be settled, and one line for each that cannot.
+async def check_conditions(session: Session, conditions: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return which conditions can be settled, and one line for each that contradicts what is known.
 
-    First the contradictions, then those whose outcomes are not known yet. Nothing of a contradictory one is settled.
+    One whose outcomes nobody knows has no position to settle: once they are known, the sweep finds what is held in it.
     """
     rows = {row.condition_id: row for row in await session.connection.execute(_KNOWN, {"conditions": list(conditions)})}
-    fit, wrong, waiting = [], [], []
+    fit, wrong = [], []
     for condition in conditions:
         row = rows.get(condition)
         if row is None:
             wrong.append(f"condition {condition}: expected a resolution that the pricer committed, found none")
-        elif row.outcomes == 0:
-            waiting.append(f"condition {condition}: its outcomes are not known yet")
-        elif row.outcomes != row.payouts:
+        elif row.outcomes and row.outcomes != row.payouts:
             wrong.append(f"condition {condition}: expected a payout for {row.outcomes} outcomes, got {row.payouts}")
-        else:
+        elif row.outcomes:
             fit.append(condition)
-    return fit, wrong, waiting
+    return fit, wrong
 
 
 async def settlements(session: Session, conditions: Sequence[str]) -> list[Entry]:

@@ -63,6 +63,12 @@ SELECT p.*, clock_timestamp() FROM unnest(CAST(:refs AS text[]), CAST(:log_index
 ON CONFLICT (ref_id) DO UPDATE SET log_index = excluded.log_index, placed_at = excluded.placed_at
 """)
 
+WAIT_FOR_MARKET: Final = text("""
+INSERT INTO waiting_event (event_id, kind, user_id, condition_id, waits_since)
+SELECT id, kind, user_id, condition_id, clock_timestamp() FROM activity_event WHERE id = ANY(:ids)
+ON CONFLICT DO NOTHING
+""")
+
 UPSERT_POSITIONS: Final = text("""
 INSERT INTO position (
   portfolio_id, asset_id, condition_id, share_micros, cost_micros, realized_pnl_micros, episodes_closed,

@@ -52,6 +52,7 @@ SELECT * FROM (
   UNION ALL
   SELECT e.id, e.kind, e.status, e.user_id, e.condition_id, NULL, NULL, e.event_time, e.detect_time
   FROM activity_event e WHERE e.kind IN ('SPLIT', 'MERGE') AND {_missing("0")}
+    AND NOT EXISTS (SELECT FROM waiting_event w WHERE w.event_id = e.id)
   UNION ALL
   SELECT p.id, p.kind, 'CANONICAL', p.user_id, p.condition_id, p.asset_id, NULL, p.event_time, p.detect_time
   FROM position_sync p

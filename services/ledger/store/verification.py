@@ -80,6 +80,8 @@ class Report:
     """What `verify` compared and found. Iterating yields the violations, one line each."""
 
     checks: tuple[Check, ...]
+    waiting: int = 0
+    """Splits and merges that no book has yet, as their market is unknown."""
 
     @property
     def ok(self) -> bool:
@@ -98,6 +100,8 @@ class Report:
             result = "ok" if not check.violated else f"{check.violated:,} violations"
             yield f"{check.name}: {check.compared:,} {check.unit}: {result}"
             yield from (f"  {violation}" for violation in check.violations)
+        if self.waiting:
+            yield f"not in the books yet: {self.waiting:,} splits and merges whose market nobody knows"
 
 
 async def verify_books(url: str) -> Report:
@@ -116,7 +120,8 @@ async def verify_books(url: str) -> Report:
         checks.append(await _check_folds(connection))
         checks.append(await _check_sources(connection))
         checks.append(await _check_values(connection))
-    return Report(tuple(checks))
+        waiting = await connection.scalar(text("SELECT count(*) FROM waiting_event"))
+    return Report(tuple(checks), waiting or 0)
 
 
 @asynccontextmanager

@@ -91,6 +91,18 @@ class EntryPlace(SQLModel, table=True):
     placed_at: datetime = instant()
 
 
+class WaitingEvent(SQLModel, table=True):
+    """A split or merge that cannot be posted yet: the tokens it makes or takes are those of a market nobody knows."""
+
+    __tablename__ = "waiting_event"
+
+    event_id: UUID = Field(primary_key=True)
+    kind: str = Field(max_length=20)
+    user_id: UUID
+    condition_id: str = Field(max_length=80)
+    waits_since: datetime = instant()
+
+
 class Position(SQLModel, table=True):
     """Projection of one portfolio's entries in one asset; a short has negative shares and cost = -proceeds.
 
