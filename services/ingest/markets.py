@@ -57,8 +57,10 @@ class Shelf(Protocol):
     async def known_conditions(self, condition_ids: Iterable[str]) -> set[str]:
         """Return which conditions are known."""
 
-    async def nameless(self, since: datetime, limit: int) -> tuple[list[str], list[str]]:
-        """Return assets and conditions of recent events whose market is unknown."""
+    async def nameless(
+        self, since: datetime, limit: int, besides: tuple[Iterable[str], Iterable[str]]
+    ) -> tuple[list[str], list[str]]:
+        """Return assets and conditions of recent events whose market is unknown, besides those given."""
 
     async def stale(self, before: datetime, recent: datetime, limit: int) -> list[str]:
         """Return conditions to look up again."""
@@ -193,7 +195,8 @@ class Markets:
         """Look up again what is held or was traded lately, and what was missed before; return how many."""
         now = self._now()
         since = now - NAMELESS_FIRST if self._looked_at is None else self._looked_at - NAMELESS_OVERLAP
-        nameless, unknown = await self._shelf.nameless(since, LOOKUPS_MAX)
+        wanted = (self._tokens_wanted, self._conditions_wanted)
+        nameless, unknown = await self._shelf.nameless(since, LOOKUPS_MAX, wanted)
         self.want(nameless, unknown)
         if max(len(nameless), len(unknown)) < LOOKUPS_MAX:  # else there is more where these came from
             self._looked_at = now

@@ -22,7 +22,7 @@ from services.ingest.core.fills import Fill
 from services.ingest.core.sightings import FactSighting, FillKey, LogSighting, RowSighting
 from services.ingest.handlers import on_reconcile_requested
 from services.ingest.intake import Intake, Taken, parts
-from services.ingest.markets import ASKED, FIRST_SIGHTS, LEARNED, TAKEN_SECONDS, Markets
+from services.ingest.markets import ASKED, FIRST_SIGHTS, LEARNED, NAMELESS_OVERLAP, TAKEN_SECONDS, Markets
 from services.ingest.poller import Poller, checkpoint_key
 from services.ingest.reading import Follow, read_listing
 from services.ingest.roster import Roster
@@ -305,6 +305,7 @@ class FakeShelf:
         self.refused: set[str] = set()
         self.stale_ones: list[str] = []
         self.nameless_ones: list[str] = []
+        self.unknown_ones: list[str] = []
         self.looked_since: list[datetime] = []
         self.notes: dict[str, datetime] = {}
 
@@ -320,9 +321,13 @@ class FakeShelf:
     async def known_conditions(self, condition_ids: Iterable[str]) -> set[str]:
         return set(condition_ids) & self.markets.keys()
 
-    async def nameless(self, since: datetime, limit: int) -> tuple[list[str], list[str]]:
+    async def nameless(
+        self, since: datetime, limit: int, besides: tuple[Iterable[str], Iterable[str]]
+    ) -> tuple[list[str], list[str]]:
         self.looked_since.append(since)
-        return self.nameless_ones, []
+        tokens, conditions = (set(each) for each in besides)
+        found = [each for each in self.nameless_ones if each not in tokens][:limit]
+        return found, [each for each in self.unknown_ones if each not in conditions][:limit]
 
     async def stale(self, before: datetime, recent: datetime, limit: int) -> list[str]:
         return self.stale_ones
@@ -539,6 +544,18 @@ async def test_it_is_noted_when_all_that_is_unknown_was_asked_for_and_when_somet
     shop.markets.want(["11"])
     await shop.markets.look_up()
     assert shop.shelf.notes.keys() == {ASKED, LEARNED}
+
+
+async def test_more_names_that_nobody_tells_than_one_look_finds_are_all_asked_for_and_that_is_noted() -> None:
+    shop = Shop(1)
+    shop.shelf.nameless_ones = [f"9{number:03}" for number in range(250)]
+    shop.shelf.unknown_ones = [f"0xc9{number:03}" for number in range(150)]
+    for shop.seconds in range(0, 40, 5):
+        await shop.markets.refresh()
+        await shop.markets.look_up()
+    assert {each for call in shop.gamma.calls for each in call} == {*shop.shelf.nameless_ones, *shop.shelf.unknown_ones}
+    assert shop.shelf.notes == {ASKED: NOON}
+    assert shop.shelf.looked_since[-1] == NOON - NAMELESS_OVERLAP
 
 
 async def test_a_market_that_cannot_be_stored_keeps_no_other_out() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, insert, text
 
+from libs.common.db.tables.ledger import WaitingEvent
 from libs.common.domain.identity import user_id
 from libs.common.domain.kinds import EventKind, EventStatus, Role, Side
 from libs.common.domain.market import MarketFacts, Outcome
@@ -200,9 +201,16 @@ async def test_a_market_is_kept_refreshed_and_found_by_its_tokens(database: Data
     await IngestStore(database.engine("ingest")).record(
         [log(1, owner, key=FillKey("0x" + "aa" * 32, WALLET, "11", Side.BUY, 1_000_000))]
     )
-    assert await shelf.nameless(NOON - timedelta(hours=1), 10) == (["11"], [])
+    earlier, nothing = NOON - timedelta(hours=1), ((), ())
+    assert await shelf.nameless(earlier, 10, nothing) == (["11"], [])
+    assert await shelf.nameless(earlier, 10, (["11"], [])) == ([], [])
+    async with database.engine().begin() as connection:
+        waiting = {"event_id": UUID(int=1), "kind": "SPLIT", "user_id": owner, "condition_id": "0xc1"}
+        await connection.execute(insert(WaitingEvent).values(**waiting, waits_since=NOON - timedelta(days=99)))
+    assert await shelf.nameless(earlier, 10, nothing) == (["11"], ["0xc1"])
+    assert await shelf.nameless(earlier, 10, ((), ["0xc1"])) == (["11"], [])
     await shelf.save([market()], NOON)
-    assert await shelf.nameless(NOON - timedelta(hours=1), 10) == ([], [])
+    assert await shelf.nameless(earlier, 10, nothing) == ([], [])
     assert await shelf.conditions_of(["11", "99"]) == {"11": "0xc1"}
     assert await shelf.known_conditions(["0xc1", "0xc9"]) == {"0xc1"}
     later, recent = NOON + timedelta(minutes=1), NOON - timedelta(hours=1)

@@ -38,14 +38,18 @@ _NAMELESS: Final = text(
       SELECT asset_id FROM trade_event WHERE detect_time > :since
       UNION ALL SELECT asset_id FROM position_sync WHERE detect_time > :since) e
     WHERE NOT EXISTS (SELECT FROM outcome_asset o WHERE o.asset_id = e.asset_id)
+      AND e.asset_id <> ALL(CAST(:wanted AS text[]))
     LIMIT :limit
     """
 )
 _NAMELESS_CONDITIONS: Final = text(
     """
-    SELECT DISTINCT e.condition_id FROM activity_event e
-    WHERE e.detect_time > :since AND e.kind IN ('SPLIT', 'MERGE', 'REDEEM', 'CONVERSION') AND e.condition_id <> ''
-      AND NOT EXISTS (SELECT FROM market m WHERE m.condition_id = e.condition_id)
+    SELECT DISTINCT e.condition_id FROM (
+      SELECT condition_id FROM activity_event
+      WHERE detect_time > :since AND kind IN ('SPLIT', 'MERGE', 'REDEEM', 'CONVERSION') AND condition_id <> ''
+      UNION ALL SELECT condition_id FROM waiting_event) e
+    WHERE NOT EXISTS (SELECT FROM market m WHERE m.condition_id = e.condition_id)
+      AND e.condition_id <> ALL(CAST(:wanted AS text[]))
     LIMIT :limit
     """
 )
@@ -101,12 +105,17 @@ class MarketStore:
         async with transaction(self._engine) as connection:
             return set(await connection.scalars(_CONDITIONS, {"conditions": list(condition_ids)}))
 
-    async def nameless(self, since: datetime, limit: int) -> tuple[list[str], list[str]]:
-        """Return assets and conditions of events detected after `since` whose market is not known."""
-        parameters = {"since": since, "limit": limit}
+    async def nameless(
+        self, since: datetime, limit: int, besides: tuple[Iterable[str], Iterable[str]]
+    ) -> tuple[list[str], list[str]]:
+        """Return assets and conditions whose market is not known, at most `limit` of each, besides those given.
+
+        Of events detected after `since`; what a split or merge waits for, however old.
+        """
+        assets, conditions = ({"since": since, "limit": limit, "wanted": list(each)} for each in besides)
         async with transaction(self._engine) as connection:
-            assets = list(await connection.scalars(_NAMELESS, parameters))
-            return assets, list(await connection.scalars(_NAMELESS_CONDITIONS, parameters))
+            found = list(await connection.scalars(_NAMELESS, assets))
+            return found, list(await connection.scalars(_NAMELESS_CONDITIONS, conditions))
 
     async def stale(self, before: datetime, recent: datetime, limit: int) -> list[str]:
         """Return conditions held, or traded after `recent`, last asked for before `before`: they count as asked now."""
