@@ -49,9 +49,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
         async def look() -> None:
             report_posted(await books.open_portfolios(), [])
-            report_posted(await books.post_waiting(), [])
-            metrics.EVENTS_WAITING.set(await books.waiting())
-            metrics.SNAPSHOTS_WRITTEN.inc(await books.revalue_minute())
+            try:
+                report_posted(await books.post_waiting(), [])
+                metrics.EVENTS_WAITING.set(await books.waiting())
+            finally:  # what cannot be posted keeps nobody from being valued
+                metrics.SNAPSHOTS_WRITTEN.inc(await books.revalue_minute())
             frame.health.progress("looks")
 
         async def sweep() -> None:
@@ -75,12 +77,14 @@ def _consume(bus: Bus, books: Books) -> None:
 
 
 async def _every(seconds: float, stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work` now and then every `seconds` until `stop`; an outage only delays it."""
+    """Do `work` now and then every `seconds` until `stop`; a failure only delays it, and postings go on."""
     while not stop.is_set():
         try:
             await work()
         except Unavailable as error:
             _log.warning("look_delayed", error=str(error)[:200])
+        except Exception as error:  # noqa: BLE001  of no use to end the process: the next one would meet the same rows
+            _log.error("look_failed", exc_info=error)
         try:
             async with asyncio.timeout(seconds):
                 await stop.wait()

@@ -18,6 +18,7 @@ from libs.common.messages import AttemptDecided, EventDetected, MarketResolved, 
 from services.cli.stack.ports import free_port
 from services.ledger.app import serve
 from services.ledger.settings import Settings
+from services.ledger.store import Books
 from tests.integration.test_ledger import BANKROLL, CONDITION, LEGS, OTTER, World
 from tests.support.databases import Database
 
@@ -133,4 +134,28 @@ async def test_two_ledgers_turn_messages_into_books_and_give_up_on_what_was_neve
         await eventually(settled)
     assert (await world.portfolio(Scope.SHADOW_USER)).cash_micros == 30 * MICROS
     assert (await world.portfolio(Scope.EXEC_USER)).cash_micros == BANKROLL - 5 + 10
+    assert await world.violations() == []
+
+
+async def test_what_waits_is_posted_when_its_market_is_learned_though_another_look_fails(
+    database: Database, redis_url_for: Callable[[str], str], bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(database)
+
+    async def fail(_: Books) -> int:
+        raise RuntimeError("a portfolio that cannot be valued")
+
+    monkeypatch.setattr(Books, "revalue_minute", fail)
+    async with ledgers(database, redis_url_for("ledger"), 2):
+        await world.follow_only()
+        fill, split = await world.fill("BUY", 2 * MICROS, MICROS), await world.activity("SPLIT", 7)
+        await bus.publish(EVENTS_DETECTED, [detected(split, EventKind.SPLIT), detected(fill)])
+
+        async def posted(count: int) -> bool:
+            return len([entry for entry in await world.entries() if entry.scope == "SHADOW_USER"]) == count
+
+        await eventually(lambda: posted(1))
+        await world.market()
+        await eventually(lambda: posted(3))
+    assert await world.books.waiting() == 0
     assert await world.violations() == []

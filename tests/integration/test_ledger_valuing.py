@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.common.db.engine import make_engine, transaction
 from libs.common.domain.errors import Unavailable
-from libs.common.domain.kinds import Scope
+from libs.common.domain.kinds import EventKind, Scope
 from services.ledger.core.entries import portfolio_id
 from services.ledger.store.books import Books
 from services.ledger.store.session import Session
@@ -194,3 +195,30 @@ async def test_what_is_bought_for_one_user_rewrites_the_shares_of_no_other(world
     after = await versions()
     assert (after[OTTER] == before[OTTER], after[HERON] == before[HERON]) == (True, False)
     assert await world.violations() == []
+
+
+HUGE = 9 * 10**18
+"""Of which a column holds one and not two."""
+
+
+async def test_a_portfolio_worth_more_than_a_column_holds_keeps_no_other_from_being_valued(world: World) -> None:
+    await world.follow(HERON)
+    await world.post(await world.fill("BUY", HUGE, 1), await world.fill("BUY", HUGE, 1, asset_id=LEGS[1]))
+    await world.post(await world.fill("BUY", 3_000_000, 1, user_id=HERON), user=HERON)
+    for leg in LEGS:
+        await world.mark(leg, 1_000_000, second=1)
+    with pytest.raises(DBAPIError, match="out of"):
+        await world.books.revalue(LEGS)
+    assert (await world.snapshots(Scope.SHADOW_USER, HERON))[-1].exposure_micros == 3_000_000
+    assert await equity(world) == BANKROLL - 1_000_000 + 2_000_000
+
+
+async def test_a_split_that_no_column_holds_keeps_no_other_waiting(world: World) -> None:
+    splits = [await world.activity("SPLIT", shares, condition_id="0xlate") for shares in (HUGE, HUGE, 7)]
+    await world.post(*splits, kind=EventKind.SPLIT)
+    await world.market("0xlate", ("9001", "9002"))
+    with pytest.raises(DBAPIError, match="out of"):
+        await world.books.post_waiting()
+    assert await world.books.waiting() == 1
+    held = await world.rows("SELECT share_micros FROM position WHERE asset_id = '9001'")
+    assert [row.share_micros for row in held] == [HUGE + 7]

@@ -17,14 +17,17 @@ FEE_QUANTUM_MICROS: Final = 10
 TOLERANCE_MICROS: Final = 10
 TOLERANCE_SHARES: Final = 10**10
 """Two reports of one fill's cash may differ by TOLERANCE_MICROS + shares / TOLERANCE_SHARES: the API rounds."""
-WIRE_AMOUNT_MAX: Final = 10**12
-"""Largest amount believed, in whole units; anything above is garbage."""
+WIRE_AMOUNT_MAX: Final = 10**9
+"""Largest amount believed of one fill or row, in whole units; anything above is garbage.
+
+Real ones stay far below a hundredth of it, and nine thousand of this size still add up within 64 bits.
+"""
 
 
-def micros_from_wire(value: object, *, what: str) -> int:
+def micros_from_wire(value: object, *, what: str, most: int = WIRE_AMOUNT_MAX) -> int:
     """Return `value` (Decimal, int or decimal text, whole units) in micros, to the nearest micro.
 
-    Raises ValueError, naming `what`, for floats, NaN, infinities, negatives, text that is no number and absurd sizes.
+    Raises ValueError, naming `what`, for floats, NaN, infinities, negatives, what is no number and more than `most`.
     """
     if isinstance(value, bool) or not isinstance(value, (Decimal, int, str)):
         raise ValueError(f"{what}: expected a decimal number, got {type(value).__name__}")  # noqa: TRY004  one error type at the edge
@@ -32,8 +35,8 @@ def micros_from_wire(value: object, *, what: str) -> int:
         number = Decimal(value)
     except InvalidOperation:
         raise ValueError(f"{what}: expected a decimal number, got {value!r:.40}") from None
-    if not number.is_finite() or number < 0 or number > WIRE_AMOUNT_MAX:
-        raise ValueError(f"{what}: expected a number from 0 to {WIRE_AMOUNT_MAX:.0e}, got {value!s:.40}")
+    if not number.is_finite() or number < 0 or number > most:
+        raise ValueError(f"{what}: expected a number from 0 to {most:,}, got {value!s:.40}")
     return int((number * MICROS).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from libs.common.domain.kinds import Role, Side
-from libs.common.domain.money import MICROS
+from libs.common.domain.money import MICROS, WIRE_AMOUNT_MAX
 from libs.common.upstream.fields import (
     BIGINT_MAX,
     EPOCH_SECOND_MAX,
@@ -34,8 +34,7 @@ EXCHANGES: Final = (
     EXCHANGE_V3,
 )
 """CTF Exchange V2, NegRisk CTF Exchange V2, ExchangeV3."""
-AMOUNT_MAX: Final = 10**18
-"""Micros; anything above is no real fill."""
+AMOUNT_MAX: Final = WIRE_AMOUNT_MAX * MICROS
 LOG_INDEX_MAX: Final = 2**31 - 1
 
 _COMBO_MODULE: Final = 3

@@ -27,6 +27,7 @@ from libs.common.upstream.samples import note_ignored
 WHAT: Final = "book"
 LAST_TRADE: Final = "last trade"
 TOKENS_PER_CALL: Final = 250
+SIZE_MAX: Final = 10**12
 LEVELS_MAX: Final = 5_000
 
 _VERSION = re.compile("[!-~]{1,80}")
@@ -43,7 +44,7 @@ def _levels(value: object, *, field: str, falling: bool) -> tuple[Level, ...]:
         if not isinstance(item, Mapping):
             raise FieldError(WHAT, field, "a list of objects with price and size", item)
         price = read_price_micros(item.get("price"), price_field, WHAT)
-        size = read_amount(item.get("size"), size_field, WHAT)
+        size = read_amount(item.get("size"), size_field, WHAT, SIZE_MAX)
         if not 0 < price < MICROS:
             raise FieldError(WHAT, price_field, "more than 0 and less than 1", item.get("price"))
         if size and sizes.setdefault(price, size) != size:

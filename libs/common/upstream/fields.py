@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
-from libs.common.domain.money import MICROS, micros_from_wire
+from libs.common.domain.money import MICROS, WIRE_AMOUNT_MAX, micros_from_wire
 
 BIGINT_MAX: Final = 2**63 - 1
 EPOCH_SECOND_MIN: Final = 1
@@ -65,12 +65,12 @@ def clean(value: object, length_max: int) -> str:
     return str(value)[:length_max] if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
-def read_amount(value: object, field: str, what: str) -> int:
-    """Return an amount in micros; raises FieldError."""
+def read_amount(value: object, field: str, what: str, most: int = WIRE_AMOUNT_MAX) -> int:
+    """Return an amount of at most `most` whole units in micros; raises FieldError."""
     try:
-        return micros_from_wire(value, what=field)
+        return micros_from_wire(value, what=field, most=most)
     except ValueError:
-        raise FieldError(what, field, "a number from 0 to 10^12", value) from None
+        raise FieldError(what, field, f"a number from 0 to {most:,}", value) from None
 
 
 def read_price(value: object, field: str, what: str) -> Decimal:

@@ -1,17 +1,17 @@
 """What the ledger does in Postgres, a transaction each: open portfolios, post events and attempts, settle, value."""
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.common.db.engine import transaction
-from libs.common.domain.errors import Rejected
+from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import EventKind, Scope
 from services.ledger.core.entries import LEGS, Entry, portfolio_id
 from services.ledger.store.facts import (
@@ -25,6 +25,7 @@ from services.ledger.store.facts import (
 from services.ledger.store.session import Session
 from services.ledger.store.settling import check_conditions, settlements
 
+T = TypeVar("T")
 POST_MAX: Final = 500
 """Attempts posted in one transaction: none of them is in the books before its end."""
 VALUE_MAX: Final = 10
@@ -146,12 +147,16 @@ class Books:
         """Post the splits and merges that were put aside and whose market is known by now."""
         async with transaction(self._engine) as connection:
             parameters = {"legs": LEGS, "limit": POST_MAX}
-            known = {row.event_id: row for row in await connection.execute(_KNOWN_BY_NOW, parameters)}
-        if not known:
-            return Outcome()
-        outcome = await self.post_events({event: (EventKind(row.kind), row.user_id) for event, row in known.items()})
-        async with transaction(self._engine) as connection:
-            await connection.execute(_NO_LONGER_WAITING, {"ids": list(known)})
+            known = (await connection.execute(_KNOWN_BY_NOW, parameters)).all()
+        outcome = Outcome()
+
+        async def post(rows: Sequence[Row[Any]]) -> None:
+            events = {row.event_id: (EventKind(row.kind), row.user_id) for row in rows}
+            outcome.posted += (await self.post_events(events)).posted
+            async with transaction(self._engine) as connection:
+                await connection.execute(_NO_LONGER_WAITING, {"ids": list(events)})
+
+        await _in_parts(known, POST_MAX, post)
         return outcome
 
     async def waiting(self) -> int:
@@ -233,16 +238,16 @@ class Books:
         return await self._snapshot(portfolios)
 
     async def _snapshot(self, portfolios: Collection[UUID]) -> int:
-        ordered = sorted(portfolios)
-        for start in range(0, len(ordered), VALUE_MAX):
-            chunk = ordered[start : start + VALUE_MAX]
+        async def value(part: Sequence[UUID]) -> None:
             async with transaction(self._engine) as connection:
                 session = Session(connection)
-                await session.keep(chunk)
-                await session.snapshot(chunk, self._clock())
-                parameters = {"ids": chunk, "seconds": SHORT_SECONDS, "now": self._clock()}
+                await session.keep(part)
+                await session.snapshot(part, self._clock())
+                parameters = {"ids": part, "seconds": SHORT_SECONDS, "now": self._clock()}
                 await connection.execute(_FLAG_OVERSOLD, parameters)
-        return len(ordered)
+
+        await _in_parts(sorted(portfolios), VALUE_MAX, value)
+        return len(portfolios)
 
     async def post_entries(self, entries: Sequence[Entry]) -> Outcome:
         """Post entries made elsewhere (flows, openings, adjustments) in one transaction."""
@@ -262,3 +267,25 @@ class Books:
 
     def _clock(self) -> datetime | None:
         return self._now() if self._now else None
+
+
+async def _in_parts(items: Sequence[T], size: int, work: Callable[[Sequence[T]], Awaitable[None]]) -> None:
+    """Do `work` on all items, `size` at a time; those of a part that fails one by one, so that none fails for another.
+
+    Raises Unavailable at once, any other failure after the rest is done.
+    """
+    parts = deque(items[start : start + size] for start in range(0, len(items), size))
+    failure: Exception | None = None
+    while parts:
+        part = parts.popleft()
+        try:
+            await work(part)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  raised at the end
+            if len(part) > 1:
+                parts.extend([each] for each in part)
+            else:
+                failure = error
+    if failure is not None:
+        raise failure
