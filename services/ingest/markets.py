@@ -203,7 +203,7 @@ class Markets:
         stale = await self._shelf.stale(now - self._refresh, now - RECENT, REFRESHED_MAX)
         failure = await ask_about(self._gamma.markets_by_condition, stale, self._keep)
         wishes = [*self._tokens_wanted.values(), *self._conditions_wanted.values()]
-        if wishes and self._looked_at == now and all(wish.answered for wish in wishes):
+        if self._looked_at == now and all(wish.answered for wish in wishes):
             await self._shelf.note(ASKED, now)
         if failure:
             raise failure

@@ -121,7 +121,7 @@ class Holdings:
 
     def _convert(self, held: dict[str, Holding], row: Row, market: Market | None, markets: dict[str, Market]) -> None:
         """Turn NO of one question of a negative-risk event into YES of those the same conversion does not name."""
-        if market is None or not market.event_id:
+        if market is None or not market.event_id or len(market.tokens) < 2:
             return
         rows = self._exchange.history.rows(row.wallet)
         named = {each.condition_id for each in rows if each.tx_hash == row.tx_hash and each.type == "CONVERSION"}
@@ -131,7 +131,7 @@ class Holdings:
         if market.condition_id != min(named):
             return  # the others' YES come once, however many questions a conversion names
         for other in markets.values():
-            if other.event_id == market.event_id and other.condition_id not in named:
+            if other.event_id == market.event_id and other.condition_id not in named and other.tokens:
                 taken = _holding(held, row, other.tokens[0], other.condition_id)
                 taken.add(row.share_micros, 0, 0)
                 taken.last_at = row.timestamp

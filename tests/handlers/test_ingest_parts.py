@@ -546,6 +546,12 @@ async def test_it_is_noted_when_all_that_is_unknown_was_asked_for_and_when_somet
     assert shop.shelf.notes.keys() == {ASKED, LEARNED}
 
 
+async def test_it_is_noted_that_nothing_is_left_to_ask_for() -> None:
+    shop = Shop(1)
+    await shop.markets.refresh()
+    assert shop.shelf.notes == {ASKED: NOON}
+
+
 async def test_more_names_that_nobody_tells_than_one_look_finds_are_all_asked_for_and_that_is_noted() -> None:
     shop = Shop(1)
     shop.shelf.nameless_ones = [f"9{number:03}" for number in range(250)]

@@ -180,6 +180,7 @@ async def test_a_split_of_an_unknown_market_is_waited_for_until_nobody_knows_it(
         resolved=False, refreshed_at=AFTER,
     )  # fmt: skip
     await add(database, OutcomeAsset, asset_id="1", condition_id="0xc", outcome_index=0, name="Yes")
+    assert await waiting(database) == {}
     await add(database, OutcomeAsset, asset_id="2", condition_id="0xc", outcome_index=1, name="No")
     assert await waiting(database) == {unposted: 1}
 

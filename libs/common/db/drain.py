@@ -43,7 +43,7 @@ _BACKLOG: Final = {
           AND NOT EXISTS (SELECT 1 FROM ledger_entry l WHERE l.ref_id = e.id::text AND l.scope = 'SHADOW_USER')
           AND NOT EXISTS (
             SELECT 1 FROM waiting_event w WHERE w.event_id = e.id
-              AND NOT EXISTS (SELECT 1 FROM outcome_asset o WHERE o.condition_id = w.condition_id))
+              AND (SELECT count(*) FROM outcome_asset o WHERE o.condition_id = w.condition_id) < 2)
           AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.status <> 'REPLAYED' AND d.subject = e.id::text)""",
     "wallets whose opening positions are not told yet": """
         SELECT count(*) FROM followed_user_proxy_wallet w
@@ -86,7 +86,7 @@ _BACKLOG: Final = {
             UNION ALL
             SELECT condition_id, detect_time FROM activity_event a
             WHERE booked AND kind IN ('SPLIT', 'MERGE', 'CONVERSION') AND condition_id <> ''
-              AND NOT EXISTS (SELECT 1 FROM outcome_asset o WHERE o.condition_id = a.condition_id)
+              AND (SELECT count(*) FROM outcome_asset o WHERE o.condition_id = a.condition_id) < 2
         ) e
         WHERE NOT EXISTS (
             SELECT 1 FROM system_checkpoint c

@@ -101,7 +101,7 @@ class Report:
             yield f"{check.name}: {check.compared:,} {check.unit}: {result}"
             yield from (f"  {violation}" for violation in check.violations)
         if self.waiting:
-            yield f"not in the books yet: {self.waiting:,} splits and merges whose market nobody knows"
+            yield f"not in the books yet: {self.waiting:,} splits and merges that wait for their market"
 
 
 async def verify_books(url: str) -> Report:
