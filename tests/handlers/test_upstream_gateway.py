@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.errors import PartlyAnswered, Rejected, Unavailable
 from libs.common.domain.market import PartlyReadError
 from libs.common.upstream.breaker import BreakerPolicy
 from libs.common.upstream.clob import ClobClient
@@ -478,6 +478,57 @@ async def test_a_token_the_host_refuses_costs_only_itself() -> None:
     assert found == dict.fromkeys((each for each in tokens if each not in {"7", "77"}), 250_000)
     assert world.outcomes["id_refused"] == 2
     assert len(world.requests) < 40
+
+
+async def test_a_token_the_host_stumbles_over_costs_only_itself_and_is_named() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = _tokens_of(request)
+        return httpx.Response(500) if "77" in asked else ok(dict.fromkeys(asked, "0.25"))
+
+    tokens = [str(n) for n in range(1, 251)]
+    for _ in range(20):  # whichever half it is in
+        world = World(answer)
+        with pytest.raises(PartlyAnswered, match="500") as caught:
+            await ClobClient(world.gateway("clob", failures=6)).midpoints(tokens)
+        assert caught.value.found == dict.fromkeys((each for each in tokens if each != "77"), 250_000)
+        assert caught.value.missed == {"77"}
+        assert len(world.requests) < 25
+
+
+async def test_a_book_that_cannot_be_had_costs_the_midpoint_of_one_half_that_needs_it() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/midpoints"):
+            return ok({"1": "0.51", "2": "0.5"})
+        return httpx.Response(500)
+
+    with pytest.raises(PartlyAnswered) as caught:
+        await ClobClient(World(answer).gateway("clob")).midpoints(["1", "2"])
+    assert (caught.value.found, caught.value.missed) == ({"1": 510_000}, {"2"})
+
+
+async def test_a_condition_the_host_stumbles_over_costs_only_itself_and_is_named() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params["condition"].split(",")
+        if "0x3" in asked:
+            return httpx.Response(500)
+        return ok({"data": [{"condition_id": each, "status": "resolved", "payouts": [0, 1_000_000]} for each in asked]})
+
+    with pytest.raises(PartlyAnswered) as caught:
+        await DataApiClient(World(answer).gateway(failures=6)).resolutions([f"0x{n:x}" for n in range(45)])
+    assert set(caught.value.found) == {f"0x{n:x}" for n in range(45)} - {"0x3"}
+    assert caught.value.missed == {"0x3"}
+
+
+async def test_a_host_that_is_down_is_not_asked_for_its_parts() -> None:
+    world = World(httpx.Response(500))
+    with pytest.raises(Unavailable) as caught:
+        await ClobClient(world.gateway("clob", failures=6)).midpoints([str(n) for n in range(1, 1_000)])
+    assert not isinstance(caught.value, PartlyAnswered)
+    assert len(world.requests) == 6  # then the breaker is open
+    world = World(httpx.Response(500))
+    with pytest.raises(Unavailable):
+        await ClobClient(world.gateway("clob")).midpoints(["1"])
+    assert len(world.requests) == 4
 
 
 async def test_a_condition_the_host_refuses_costs_only_itself() -> None:

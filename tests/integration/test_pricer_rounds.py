@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,7 +16,7 @@ from libs.common.db.tables.events import ActivityEvent
 from libs.common.db.tables.ledger import Position
 from libs.common.db.tables.markets import Market, OutcomeAsset
 from libs.common.db.tables.users import FollowedUser
-from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.errors import PartlyAnswered, Rejected, Unavailable
 from libs.common.domain.kinds import MarkSource
 from libs.common.domain.market import Resolution
 from libs.common.messages import MarketResolved, MarkUpdated
@@ -31,6 +31,8 @@ pytestmark = pytest.mark.integration
 START = datetime(2026, 9, 28, 9, 0, tzinfo=UTC)
 PORTFOLIO = UUID(int=3)
 
+T = TypeVar("T")
+
 
 class Exchange:
     """Prices and resolutions as this test wants them; counts what it is asked."""
@@ -43,13 +45,14 @@ class Exchange:
         self.away = False
         self.refuses = False
         self.trades_fail: Unavailable | Rejected | None = None
+        self.stumbles: set[str] = set()
 
     async def midpoints(self, asset_ids: Sequence[str]) -> dict[str, int]:
         if self.away:
             raise Unavailable("no exchange")
         if self.refuses:
             raise Rejected("no such token")
-        return {asset: self.mids[asset] for asset in asset_ids if asset in self.mids}
+        return self._told({asset: self.mids[asset] for asset in asset_ids if asset in self.mids}, asset_ids)
 
     async def last_trades(self, asset_ids: Sequence[str]) -> dict[str, int]:
         if self.trades_fail:
@@ -58,7 +61,15 @@ class Exchange:
 
     async def resolutions(self, condition_ids: Sequence[str]) -> dict[str, Resolution]:
         self.asked.append(list(condition_ids))
-        return {condition: self.resolved[condition] for condition in condition_ids if condition in self.resolved}
+        told = {condition: self.resolved[condition] for condition in condition_ids if condition in self.resolved}
+        return self._told(told, condition_ids)
+
+    def _told(self, told: dict[str, T], ids: Sequence[str]) -> dict[str, T]:
+        """Return what is told, but for what the exchange stumbles over."""
+        if missed := self.stumbles.intersection(ids):
+            others = {name: value for name, value in told.items() if name not in missed}
+            raise PartlyAnswered(Unavailable("status 500"), others, missed)
+        return told
 
 
 class Stage:
@@ -450,6 +461,46 @@ async def test_what_has_no_price_keeps_its_mark_and_its_age_shows(stage: Stage) 
     stage.exchange.mids = {"1": 500_000, "2": 500_000}
     await stage.after(30)
     assert stage.fresh == Freshness(assets=2, missing=0, stale=0, oldest_seconds=0.0, overdue=0)
+
+
+async def test_a_token_the_exchange_stumbles_over_keeps_no_other_from_its_mark(stage: Stage) -> None:
+    for asset in ("1", "2"):
+        await given_position(stage.database, asset)
+    stage.exchange.mids, stage.exchange.trades = {"1": 400_000, "2": 600_000}, {"2": 100_000}
+    stage.exchange.stumbles = {"2"}
+    for seconds in (0, 30):
+        with pytest.raises(PartlyAnswered):
+            await stage.after(seconds)
+        await stage.after(1)  # is not asked for again before the next round
+    # A last trade would be another price, not a second source of the same one.
+    assert await stage.rows("SELECT asset_id, price_micros FROM market_price_snapshot") == [("1", 400_000)]
+    ((marking,),) = await stage.rows("SELECT value FROM system_checkpoint WHERE key = 'marking'")
+    assert marking == {"assets": 2, "unmarked": ["2"]}
+    stage.exchange.stumbles = set()
+    await stage.after(30)
+    ((marking,),) = await stage.rows("SELECT value FROM system_checkpoint WHERE key = 'marking'")
+    assert (marking["completed_at"], marking["unmarked"]) == (stage.now.isoformat(), [])
+    stage.exchange.stumbles, completed = {"2"}, marking["completed_at"]
+    with pytest.raises(PartlyAnswered):
+        await stage.after(30)
+    ((marking,),) = await stage.rows("SELECT value FROM system_checkpoint WHERE key = 'marking'")
+    assert (marking["completed_at"], marking["unmarked"]) == (completed, ["2"])
+
+
+async def test_a_condition_the_exchange_stumbles_over_keeps_no_other_open(stage: Stage) -> None:
+    await given_market(stage.database, "0xd", ["3", "4"], START + timedelta(hours=1))
+    for asset in ("1", "3"):
+        await given_position(stage.database, asset)
+    stage.exchange.resolved = resolved(1_000_000, 0)
+    stage.exchange.stumbles = {"0xd"}
+    with pytest.raises(PartlyAnswered):
+        await stage.after(0)
+    assert [message.condition_id for message in stage.resolved] == ["0xc"]
+    assert await stage.rows("SELECT key FROM system_checkpoint WHERE key = 'resolutions'") == []
+    await stage.after(1)
+    stage.exchange.stumbles = set()
+    await stage.after(60)
+    assert len(await stage.rows("SELECT key FROM system_checkpoint WHERE key = 'resolutions'")) == 1
 
 
 async def test_after_a_restart_ages_go_on_and_an_outage_ages_everything(stage: Stage) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from libs.common.domain.book import Book, Level
-from libs.common.domain.errors import Rejected
+from libs.common.domain.errors import PartlyAnswered, Rejected, Unavailable
 from libs.common.domain.money import MICROS
 from libs.common.upstream.fields import (
     EPOCH_SECOND_MAX,
@@ -21,7 +21,7 @@ from libs.common.upstream.fields import (
     read_token,
 )
 from libs.common.upstream.gateway import Gateway, MalformedError
-from libs.common.upstream.parts import ask_in_parts, chunks
+from libs.common.upstream.parts import Answers, ask_in_parts, chunks
 from libs.common.upstream.samples import note_ignored
 
 WHAT: Final = "book"
@@ -101,16 +101,17 @@ class ClobClient:
         return found
 
     async def midpoints(self, asset_ids: Sequence[str]) -> dict[str, int]:
-        """Return the midpoint in micros of those `asset_ids` that have one.
+        """Return the midpoint in micros of those `asset_ids` that have one; raises Unavailable, PartlyAnswered too.
 
         One half is also what a host may say of a token it knows nothing of, so it counts only with a book of two sides.
         """
 
-        async def ask(part: Sequence[str]) -> dict[str, Any]:
-            return await self._gateway.post("/midpoints", _tokens(part), expect_object)
+        async def ask(part: Sequence[str], attempts: int | None) -> dict[str, Any]:
+            return await self._gateway.post("/midpoints", _tokens(part), expect_object, attempts)
 
         found: dict[str, int] = {}
-        for part, answer in await self._in_parts(ask, asset_ids):
+        answers = await self._in_parts(ask, asset_ids)
+        for part, answer in answers.parts:
             for asset_id in part:
                 if answer.get(asset_id) in (None, ""):
                     continue
@@ -119,22 +120,31 @@ class ClobClient:
                 except ValueError as error:
                     note_ignored(self._gateway.metrics, "midpoint", error, {asset_id: answer[asset_id]})
         halves = [asset_id for asset_id, price in found.items() if price == MICROS // 2]
-        books = {each: book for _, part in await self._in_parts(self._books, halves) for each, book in part.items()}
+        try:
+            behind = await self._in_parts(self._books, halves)
+        except Unavailable as error:
+            behind = Answers(missed=set(halves), failure=error)
+        books = {each: book for _, part in behind.parts for each, book in part.items()}
         for asset_id in halves:
-            if asset_id not in books or not (books[asset_id].bids and books[asset_id].asks):
+            if asset_id in behind.missed:
+                del found[asset_id]
+            elif asset_id not in books or not (books[asset_id].bids and books[asset_id].asks):
                 doubt = f"token {asset_id}: expected a book of two sides behind a midpoint of one half"
                 note_ignored(self._gateway.metrics, "midpoint_default", doubt, {asset_id: "0.5"})
                 del found[asset_id]
+        if failure := answers.failure or behind.failure:
+            raise PartlyAnswered(failure, found, answers.missed | behind.missed) from failure
         return found
 
     async def last_trades(self, asset_ids: Sequence[str]) -> dict[str, int]:
-        """Return the last trade price in micros of those `asset_ids` that ever traded."""
+        """Return the last trade price in micros of those `asset_ids` that ever traded; raises as `midpoints`."""
 
-        async def ask(part: Sequence[str]) -> list[Any]:
-            return await self._gateway.post("/last-trades-prices", _tokens(part), expect_list)
+        async def ask(part: Sequence[str], attempts: int | None) -> list[Any]:
+            return await self._gateway.post("/last-trades-prices", _tokens(part), expect_list, attempts)
 
         found: dict[str, int] = {}
-        for part, answer in await self._in_parts(ask, asset_ids):
+        answers = await self._in_parts(ask, asset_ids)
+        for part, answer in answers.parts:
             for item in answer:
                 try:
                     last = decode_last_trade(item)
@@ -143,11 +153,13 @@ class ClobClient:
                     continue
                 if last is not None and last[0] in part:
                     found[last[0]] = last[1]
+        if answers.failure:
+            raise PartlyAnswered(answers.failure, found, answers.missed) from answers.failure
         return found
 
-    async def _books(self, part: Sequence[str]) -> dict[str, Book]:
+    async def _books(self, part: Sequence[str], attempts: int | None = None) -> dict[str, Book]:
         found: dict[str, Book] = {}
-        for wire in await self._gateway.post("/books", _tokens(part), expect_list):
+        for wire in await self._gateway.post("/books", _tokens(part), expect_list, attempts):
             try:
                 book = decode_book(wire)
             except ValueError as error:
@@ -158,8 +170,8 @@ class ClobClient:
         return found
 
     async def _in_parts(
-        self, ask: Callable[[Sequence[str]], Awaitable[T]], asset_ids: Sequence[str]
-    ) -> list[tuple[Sequence[str], T]]:
+        self, ask: Callable[[Sequence[str], int | None], Awaitable[T]], asset_ids: Sequence[str]
+    ) -> Answers[T]:
         """Ask about TOKENS_PER_CALL at a time; a token the host refuses is passed over."""
 
         def refused(asset_id: str, error: Rejected) -> None:

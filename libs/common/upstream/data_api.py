@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
-from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.errors import PartlyAnswered, Rejected, Unavailable
 from libs.common.domain.market import Resolution
 from libs.common.upstream.activity import ActivityRow, UnreadableRow, decode_activity_row
 from libs.common.upstream.fields import (
@@ -187,20 +187,22 @@ class DataApiClient:
         return ActivityListing(wallet, start, tuple(rows), tuple(unreadable), pages, end)
 
     async def resolutions(self, condition_ids: Sequence[str]) -> dict[str, Resolution]:
-        """Return the final resolutions among `condition_ids`, by condition."""
+        """Return the final resolutions among `condition_ids`; raises Unavailable, PartlyAnswered too."""
         wanted = list(dict.fromkeys(each.lower() for each in condition_ids))
 
-        async def ask(part: Sequence[str]) -> list[Any]:
-            return await self._gateway.get(
-                "/v2/resolutions", [("condition", ",".join(part)), self._fresh()], decode_rows
-            )
+        async def ask(part: Sequence[str], attempts: int | None) -> list[Any]:
+            query = [("condition", ",".join(part)), self._fresh()]
+            return await self._gateway.get("/v2/resolutions", query, decode_rows, attempts)
 
         def refused(condition: str, error: Rejected) -> None:
             self._ignore("id_refused", ValueError(str(error)), {"condition_id": condition})
 
         found: dict[str, Resolution] = {}
-        for part, rows in await ask_in_parts(ask, wanted, CONDITIONS_PER_CALL, refused):
+        answers = await ask_in_parts(ask, wanted, CONDITIONS_PER_CALL, refused)
+        for part, rows in answers.parts:
             found |= final_resolutions(rows, part, self._ignore)
+        if answers.failure:
+            raise PartlyAnswered(answers.failure, found, answers.missed) from answers.failure
         return found
 
     async def positions(self, wallet: str, *, closed_since: int) -> PositionListing:

@@ -130,28 +130,33 @@ class Gateway:
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=4, keepalive_expiry=30.0),
         )
 
-    async def get(self, path: str, params: Params, decode: Callable[[Any], T]) -> T:
-        """Return `decode(document)` of a GET; `decode` raises ValueError for a document that is not as promised."""
-        return await self._call("GET", path, params, None, decode)
+    async def get(self, path: str, params: Params, decode: Callable[[Any], T], attempts: int | None = None) -> T:
+        """Return `decode(document)` of a GET; `decode` raises ValueError for a document that is not as promised.
 
-    async def post(self, path: str, payload: Any, decode: Callable[[Any], T]) -> T:
+        `attempts` at most, or as many as its patience allows.
+        """
+        return await self._call("GET", path, params, None, decode, attempts)
+
+    async def post(self, path: str, payload: Any, decode: Callable[[Any], T], attempts: int | None = None) -> T:
         """Return `decode(document)` of a POST of `payload` as JSON; a read like any other, so it is retried alike."""
-        return await self._call("POST", path, (), payload, decode)
+        return await self._call("POST", path, (), payload, decode, attempts)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _call(self, method: str, path: str, params: Params, payload: Any, decode: Callable[[Any], T]) -> T:
-        last = "no attempt was made"
-        for attempt in range(self._patience.attempts):
+    async def _call(
+        self, method: str, path: str, params: Params, payload: Any, decode: Callable[[Any], T], attempts: int | None
+    ) -> T:
+        last, most = "no attempt was made", attempts or self._patience.attempts
+        for attempt in range(most):
             await self._wait_for_permission(path)
             try:
                 return await self._attempt(method, path, params, payload, decode)
             except _AttemptError as error:
                 last = f"{error.outcome}: {error}"
-                await self._back_off(attempt, error, path)
-        raise Unavailable(f"{self.host_class} {path}: {last} ({self._patience.attempts} attempts)")
+                await self._back_off(attempt + 1 < most, attempt, error, path)
+        raise Unavailable(f"{self.host_class} {path}: {last} ({most} attempts)")
 
     async def _wait_for_permission(self, path: str) -> None:
         """Return when a request may go out; raises Unavailable where that is too far away.
@@ -247,13 +252,13 @@ class Gateway:
         if status != httpx.codes.OK and not 400 <= status < 500:
             raise _AttemptError(str(status), f"expected status 200, got {status}")
 
-    async def _back_off(self, attempt: int, error: _AttemptError, path: str) -> None:
+    async def _back_off(self, goes_on: bool, attempt: int, error: _AttemptError, path: str) -> None:
         if error.retry_after:
             self._hold_until = max(self._hold_until, self._clock() + error.retry_after)
             if error.retry_after > self._patience.retry_after_seconds_max:
                 raise Unavailable(f"{self.host_class} {path}: asked to wait {error.retry_after:.0f} s") from error
             return
-        if attempt + 1 < self._patience.attempts:
+        if goes_on:
             ceiling = min(self._patience.delay_seconds_max, self._patience.delay_seconds_first * 2**attempt)
             await self._sleep(self._jitter.uniform(ceiling / 4, ceiling))
 
