@@ -18,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from libs.common.domain.book import Book
-from libs.common.domain.errors import ShadowbookError
+from libs.common.domain.errors import PartlyAnswered, ShadowbookError
 from libs.common.observability.metrics import BOOKS_FETCHED
 from services.simulator.core.facts import Group
 from services.simulator.core.schedule import Waiting
@@ -203,9 +203,11 @@ class BookDesk:
             async with asyncio.timeout(max(LEAST_SECONDS, min(wish.give_up_at for wish in asked) - now)):
                 found = await self._source.books(assets)
         except (ShadowbookError, TimeoutError) as error:
-            for wish in asked:
+            found = error.found if isinstance(error, PartlyAnswered) else found
+            failed = [wish for wish in asked if wish.group.asset_id not in found]
+            for wish in failed:
                 wish.error = f"{type(error).__name__}: {error}"[:300]
-            BOOKS_FETCHED.labels(outcome="unavailable").inc(len(asked))
+            BOOKS_FETCHED.labels(outcome="unavailable").inc(len(failed))
         fetched_at = self._now()
         books = {wish.group.id: found[wish.group.asset_id or ""] for wish in asked if wish.group.asset_id in found}
         if books:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from libs.common.domain.book import Book
 from libs.common.domain.config import CopyConfig
-from libs.common.domain.errors import Rejected, Unavailable
+from libs.common.domain.errors import PartlyAnswered, Rejected, Unavailable
 from libs.common.domain.kinds import Decision, Scope
 from libs.common.messages import AttemptDecided, GroupClosed
 from services.simulator.announcing import Announcer
@@ -207,6 +207,19 @@ async def test_an_exchange_that_stays_away_leaves_its_reason() -> None:
     for _ in range(12):
         await desk.tick(after=0.21)
     assert "the host is down" in desk.rows.errors[GROUP.id]
+
+
+async def test_the_books_of_others_are_taken_when_the_exchange_stumbles_over_one() -> None:
+    desk = Desk()
+    stumbled = PartlyAnswered(Unavailable("status 500"), {YES: BOOK}, {NO})
+    desk.exchange.answers = [stumbled] * 20
+    odd = group(asset_id=NO)
+    desk.want(GROUP, odd)
+    await desk.tick()
+    assert (desk.settled, desk.rows.errors) == ([GROUP.id], {})
+    for _ in range(11):
+        await desk.tick(after=0.21)
+    assert "status 500" in desk.rows.errors[odd.id]
 
 
 async def test_a_desk_that_stood_still_gives_up_nothing_that_another_took_over() -> None:

@@ -563,6 +563,23 @@ async def test_books_come_in_chunks_unknown_tokens_are_absent_and_a_bad_book_cos
     assert world.outcomes["book"] == 4
 
 
+async def test_a_token_that_is_trouble_costs_no_other_its_book() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = _tokens_of(request)
+        if "2" in asked:
+            return httpx.Response(400, json={"error": "Invalid token id"})
+        if "5" in asked:
+            return httpx.Response(500)
+        return ok([{"asset_id": each, "hash": "h", "timestamp": "1", "bids": [], "asks": []} for each in asked])
+
+    world = World(answer)
+    with pytest.raises(PartlyAnswered) as caught:
+        await ClobClient(world.gateway("clob", attempts=2, failures=6)).books([str(n) for n in range(1, 9)])
+    assert caught.value.found.keys() == {"1", "3", "4", "6", "7", "8"}
+    assert caught.value.missed == {"5"}
+    assert world.outcomes["id_refused"] == 1
+
+
 async def test_prices_that_are_none_are_left_out() -> None:
     world = World(ok({"1": "0.0255", "2": "", "3": "x", "9": "0.5"}))
     assert await ClobClient(world.gateway("clob")).midpoints(["1", "2", "3", "4"]) == {"1": 25_500}

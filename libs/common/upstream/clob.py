@@ -21,7 +21,7 @@ from libs.common.upstream.fields import (
     read_token,
 )
 from libs.common.upstream.gateway import Gateway, MalformedError
-from libs.common.upstream.parts import Answers, ask_in_parts, chunks
+from libs.common.upstream.parts import Answers, ask_in_parts
 from libs.common.upstream.samples import note_ignored
 
 WHAT: Final = "book"
@@ -94,10 +94,11 @@ class ClobClient:
         self._gateway = gateway
 
     async def books(self, asset_ids: Sequence[str]) -> dict[str, Book]:
-        """Return the books of those `asset_ids` the host knows; raises Unavailable, or Rejected for a wrong request."""
-        found: dict[str, Book] = {}
-        for part in chunks(list(dict.fromkeys(asset_ids)), TOKENS_PER_CALL):
-            found |= await self._books(part)
+        """Return the books of those `asset_ids` the host knows; raises Unavailable, PartlyAnswered too, or Rejected."""
+        answers = await self._in_parts(self._books, asset_ids)
+        found = {asset_id: book for _, part in answers.parts for asset_id, book in part.items()}
+        if answers.failure:
+            raise PartlyAnswered(answers.failure, found, answers.missed) from answers.failure
         return found
 
     async def midpoints(self, asset_ids: Sequence[str]) -> dict[str, int]:
@@ -157,7 +158,7 @@ class ClobClient:
             raise PartlyAnswered(answers.failure, found, answers.missed) from answers.failure
         return found
 
-    async def _books(self, part: Sequence[str], attempts: int | None = None) -> dict[str, Book]:
+    async def _books(self, part: Sequence[str], attempts: int | None) -> dict[str, Book]:
         found: dict[str, Book] = {}
         for wire in await self._gateway.post("/books", _tokens(part), expect_list, attempts):
             try:
