@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -492,7 +492,7 @@ async def test_a_token_the_host_stumbles_over_costs_only_itself_and_is_named() -
             await ClobClient(world.gateway("clob", failures=6)).midpoints(tokens)
         assert caught.value.found == dict.fromkeys((each for each in tokens if each != "77"), 250_000)
         assert caught.value.missed == {"77"}
-        assert len(world.requests) < 25
+        assert len(world.requests) < 40
 
 
 async def test_a_book_that_cannot_be_had_costs_the_midpoint_of_one_half_that_needs_it() -> None:
@@ -517,6 +517,52 @@ async def test_a_condition_the_host_stumbles_over_costs_only_itself_and_is_named
         await DataApiClient(World(answer).gateway(failures=6)).resolutions([f"0x{n:x}" for n in range(45)])
     assert set(caught.value.found) == {f"0x{n:x}" for n in range(45)} - {"0x3"}
     assert caught.value.missed == {"0x3"}
+
+
+async def test_a_token_the_host_stumbles_over_does_not_keep_the_breaker_open() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = _tokens_of(request)
+        return httpx.Response(500) if "7" in asked else ok(dict.fromkeys(asked, "0.25"))
+
+    world = World(answer)
+    client = ClobClient(world.gateway("clob", failures=6))
+    for _ in range(2):  # alone, as when it was the first thing held
+        with pytest.raises(Unavailable):
+            await client.midpoints(["7"])
+    found: Mapping[str, int] = {}
+    for _ in range(20):
+        world.now += 5
+        with pytest.raises(Unavailable) as caught:
+            await client.midpoints([str(n) for n in range(1, 9)])
+        if isinstance(caught.value, PartlyAnswered):
+            found = caught.value.found
+            break
+    assert found == dict.fromkeys((str(n) for n in range(1, 9) if n != 7), 250_000)
+
+
+@pytest.mark.parametrize(("tokens", "bad"), [(10, 2), (100, 4), (200, 5), (1_000, 8)])
+async def test_a_handful_of_bad_tokens_is_found_and_asked_for_apart(tokens: int, bad: int) -> None:
+    names = [str(n) for n in range(1, tokens + 1)]
+    trouble = set(names[:: tokens // bad][:bad])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = _tokens_of(request)
+        return httpx.Response(500) if trouble & set(asked) else ok(dict.fromkeys(asked, "0.25"))
+
+    world = World(answer)
+    client = ClobClient(world.gateway("clob", failures=6))
+    found: Mapping[str, int] = {}
+    for _ in range(12):
+        world.now += 30
+        with pytest.raises(Unavailable) as caught:
+            await client.midpoints(names)
+        found = caught.value.found if isinstance(caught.value, PartlyAnswered) else {}
+    assert found == dict.fromkeys((each for each in names if each not in trouble), 250_000)
+    asked_before = len(world.requests)
+    world.now += 30
+    trouble.clear()
+    assert len(await client.midpoints(names)) == tokens
+    assert len(world.requests) - asked_before <= 4 + bad
 
 
 async def test_a_host_that_is_down_is_not_asked_for_its_parts() -> None:

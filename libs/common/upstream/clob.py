@@ -5,7 +5,7 @@ text. Source: reference section 2.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from libs.common.domain.book import Book, Level
@@ -21,7 +21,7 @@ from libs.common.upstream.fields import (
     read_token,
 )
 from libs.common.upstream.gateway import Gateway, MalformedError
-from libs.common.upstream.parts import Answers, ask_in_parts
+from libs.common.upstream.parts import Answers, InParts
 from libs.common.upstream.samples import note_ignored
 
 WHAT: Final = "book"
@@ -92,10 +92,13 @@ class ClobClient:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._books_of = InParts(self._books, TOKENS_PER_CALL, self._refused)
+        self._midpoints_of = InParts(self._midpoints, TOKENS_PER_CALL, self._refused)
+        self._last_trades_of = InParts(self._last_trades, TOKENS_PER_CALL, self._refused)
 
     async def books(self, asset_ids: Sequence[str]) -> dict[str, Book]:
         """Return the books of those `asset_ids` the host knows; raises Unavailable, PartlyAnswered too, or Rejected."""
-        answers = await self._in_parts(self._books, asset_ids)
+        answers = await self._books_of.ask(list(dict.fromkeys(asset_ids)))
         found = {asset_id: book for _, part in answers.parts for asset_id, book in part.items()}
         if answers.failure:
             raise PartlyAnswered(answers.failure, found, answers.missed) from answers.failure
@@ -106,12 +109,8 @@ class ClobClient:
 
         One half is also what a host may say of a token it knows nothing of, so it counts only with a book of two sides.
         """
-
-        async def ask(part: Sequence[str], attempts: int | None) -> dict[str, Any]:
-            return await self._gateway.post("/midpoints", _tokens(part), expect_object, attempts)
-
         found: dict[str, int] = {}
-        answers = await self._in_parts(ask, asset_ids)
+        answers = await self._midpoints_of.ask(list(dict.fromkeys(asset_ids)))
         for part, answer in answers.parts:
             for asset_id in part:
                 if answer.get(asset_id) in (None, ""):
@@ -122,7 +121,7 @@ class ClobClient:
                     note_ignored(self._gateway.metrics, "midpoint", error, {asset_id: answer[asset_id]})
         halves = [asset_id for asset_id, price in found.items() if price == MICROS // 2]
         try:
-            behind = await self._in_parts(self._books, halves)
+            behind = await self._books_of.ask(halves)
         except Unavailable as error:
             behind = Answers(missed=set(halves), failure=error)
         books = {each: book for _, part in behind.parts for each, book in part.items()}
@@ -139,12 +138,8 @@ class ClobClient:
 
     async def last_trades(self, asset_ids: Sequence[str]) -> dict[str, int]:
         """Return the last trade price in micros of those `asset_ids` that ever traded; raises as `midpoints`."""
-
-        async def ask(part: Sequence[str], attempts: int | None) -> list[Any]:
-            return await self._gateway.post("/last-trades-prices", _tokens(part), expect_list, attempts)
-
         found: dict[str, int] = {}
-        answers = await self._in_parts(ask, asset_ids)
+        answers = await self._last_trades_of.ask(list(dict.fromkeys(asset_ids)))
         for part, answer in answers.parts:
             for item in answer:
                 try:
@@ -170,15 +165,15 @@ class ClobClient:
                 found[book.asset_id] = book
         return found
 
-    async def _in_parts(
-        self, ask: Callable[[Sequence[str], int | None], Awaitable[T]], asset_ids: Sequence[str]
-    ) -> Answers[T]:
-        """Ask about TOKENS_PER_CALL at a time; a token the host refuses is passed over."""
+    async def _midpoints(self, part: Sequence[str], attempts: int | None) -> dict[str, Any]:
+        return await self._gateway.post("/midpoints", _tokens(part), expect_object, attempts)
 
-        def refused(asset_id: str, error: Rejected) -> None:
-            note_ignored(self._gateway.metrics, "id_refused", ValueError(str(error)), {"token_id": asset_id})
+    async def _last_trades(self, part: Sequence[str], attempts: int | None) -> list[Any]:
+        return await self._gateway.post("/last-trades-prices", _tokens(part), expect_list, attempts)
 
-        return await ask_in_parts(ask, list(dict.fromkeys(asset_ids)), TOKENS_PER_CALL, refused)
+    def _refused(self, asset_id: str, error: Rejected) -> None:
+        """Pass over a token that the host refuses."""
+        note_ignored(self._gateway.metrics, "id_refused", ValueError(str(error)), {"token_id": asset_id})
 
 
 def _tokens(asset_ids: Sequence[str]) -> list[dict[str, str]]:

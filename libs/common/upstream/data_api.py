@@ -28,7 +28,7 @@ from libs.common.upstream.fields import (
 )
 from libs.common.upstream.gateway import Gateway, MalformedError, Params
 from libs.common.upstream.pages import PagesRead
-from libs.common.upstream.parts import ask_in_parts
+from libs.common.upstream.parts import InParts
 from libs.common.upstream.resolutions import final_resolutions
 from libs.common.upstream.samples import note_ignored
 
@@ -151,6 +151,7 @@ class DataApiClient:
     def __init__(self, gateway: Gateway, *, nonce: Callable[[], int] = time.time_ns) -> None:
         self._gateway = gateway
         self._nonce = nonce
+        self._resolutions_of = InParts(self._resolutions, CONDITIONS_PER_CALL, self._refused)
 
     async def activity(
         self,
@@ -188,22 +189,21 @@ class DataApiClient:
 
     async def resolutions(self, condition_ids: Sequence[str]) -> dict[str, Resolution]:
         """Return the final resolutions among `condition_ids`; raises Unavailable, PartlyAnswered too."""
-        wanted = list(dict.fromkeys(each.lower() for each in condition_ids))
-
-        async def ask(part: Sequence[str], attempts: int | None) -> list[Any]:
-            query = [("condition", ",".join(part)), self._fresh()]
-            return await self._gateway.get("/v2/resolutions", query, decode_rows, attempts)
-
-        def refused(condition: str, error: Rejected) -> None:
-            self._ignore("id_refused", ValueError(str(error)), {"condition_id": condition})
-
         found: dict[str, Resolution] = {}
-        answers = await ask_in_parts(ask, wanted, CONDITIONS_PER_CALL, refused)
+        answers = await self._resolutions_of.ask(list(dict.fromkeys(each.lower() for each in condition_ids)))
         for part, rows in answers.parts:
             found |= final_resolutions(rows, part, self._ignore)
         if answers.failure:
             raise PartlyAnswered(answers.failure, found, answers.missed) from answers.failure
         return found
+
+    async def _resolutions(self, part: Sequence[str], attempts: int | None) -> list[Any]:
+        query = [("condition", ",".join(part)), self._fresh()]
+        return await self._gateway.get("/v2/resolutions", query, decode_rows, attempts)
+
+    def _refused(self, condition: str, error: Rejected) -> None:
+        """Pass over a condition that the host refuses."""
+        self._ignore("id_refused", ValueError(str(error)), {"condition_id": condition})
 
     async def positions(self, wallet: str, *, closed_since: int) -> PositionListing:
         """Return what `wallet` holds now, dust and archived included, and what it gave up since (epoch seconds)."""

@@ -10,8 +10,12 @@ from libs.common.domain.errors import Rejected, Unavailable
 
 SPLITS_MAX: Final = 32
 """Parts that are cut in two within one call: enough for a few bad ids among hundreds, not for a host that says no."""
+PARTS: Final = 8
+"""Into how many parts doubtful ids are cut, until they stand alone; more while every part has a bad one."""
+PARTS_MAX: Final = 32
 SILENT_MAX: Final = 4
-"""Parts in a row that get no answer before the host itself counts as away."""
+"""Of those in a row without an answer before the host itself counts as away."""
+DOUBTFUL_MAX: Final = 10_000
 
 T = TypeVar("T")
 _order = random.Random()  # noqa: S311  who shares a part with a bad id is another one each time, it guards nothing
@@ -32,49 +36,70 @@ class Answers(Generic[T]):
     failure: Unavailable | None = None
 
 
-async def ask_in_parts(
-    ask: Callable[[Sequence[str], int | None], Awaitable[T]],
-    ids: Sequence[str],
-    size: int,
-    refused: Callable[[str, Rejected], None],
-) -> Answers[T]:
-    """Ask for parts of at most `size` ids with `ask(part, attempts)`; a part without an answer again in halves.
+class InParts(Generic[T]):
+    """Asks `ask(part, attempts)` for parts of at most `size` ids, and about those it had no answer for in small parts.
 
-    `refused` is told of each id that is refused alone. What the host stumbles over alone is missed, where it answers
-    for others. Raises Rejected when more than SPLITS_MAX parts are refused, Unavailable when nothing is answered, or
-    SILENT_MAX parts in a row are not.
+    `refused` is told of each id that is refused alone. What the host stumbles over is missed, where it answers for
+    others; it stays doubtful and is asked about last, once, apart from what is good and in other company each time. So
+    a few bad ids keep neither the others without an answer nor the host's breaker open.
     """
-    answers: Answers[T] = Answers()
-    left: deque[tuple[Sequence[str], int | None]] = deque((part, None) for part in chunks(ids, size))
-    splits, silent = 0, 0
-    while left:
-        part, attempts = left.popleft()
-        middle = len(part) // 2
-        try:
-            answers.parts.append((part, await ask(part, attempts)))
-            silent = 0
-        except Rejected as error:
-            silent = 0
-            if len(part) == 1:
-                refused(part[0], error)
-                continue
-            splits += 1
-            if splits > SPLITS_MAX:
-                raise
-            left.extendleft(((part[middle:], attempts), (part[:middle], attempts)))
-        except Unavailable as error:
-            silent += 1
+
+    def __init__(
+        self,
+        ask: Callable[[Sequence[str], int | None], Awaitable[T]],
+        size: int,
+        refused: Callable[[str, Rejected], None],
+    ) -> None:
+        self._ask, self._size, self._refused = ask, size, refused
+        self._doubtful: set[str] = set()
+        self._parts = PARTS
+
+    async def ask(self, ids: Sequence[str]) -> Answers[T]:
+        """Return what is answered; raises Unavailable when nothing is, Rejected when too many parts are refused."""
+        answers: Answers[T] = Answers()
+        answered, silent, size = False, 0, 0
+        good = [each for each in ids if each not in self._doubtful]
+        for part in chunks(good, self._size):
+            answered |= await self._try(part, None, answers)
+        alone = set(good) if len(good) == 1 else set()
+        while size != 1 and (left := [each for each in ids if each in self._doubtful - alone]):
+            size = min(self._size, -(-len(left) // self._parts))
+            for part in chunks(_order.sample(left, len(left)), size):
+                is_told = await self._try(part, 1, answers)
+                answered, silent = answered or is_told, 0 if is_told else silent + 1
+                if silent >= SILENT_MAX:
+                    break
             if silent >= SILENT_MAX:
-                raise
-            answers.failure = error
-            if len(part) == 1:
-                answers.missed.add(part[0])
+                self._parts = min(2 * self._parts, PARTS_MAX)
+                break
+        answers.missed = self._doubtful.intersection(ids)
+        if not answers.missed:
+            answers.failure, self._parts = None, PARTS
+        elif answers.failure is not None and not answered:
+            raise answers.failure
+        if len(self._doubtful) > DOUBTFUL_MAX:
+            self._doubtful.clear()
+        return answers
+
+    async def _try(self, ids: Sequence[str], attempts: int | None, answers: Answers[T]) -> bool:
+        """Ask about a part, in halves where it is refused; returns whether the host had an answer."""
+        left, splits, answered = deque([ids]), 0, False
+        while left:
+            part = left.popleft()
+            try:
+                answers.parts.append((part, await self._ask(part, attempts)))
+            except Unavailable as error:
+                answers.failure = error
+                self._doubtful.update(part)
                 continue
-            # At the end and once each, so that good answers come between the bad ones and keep the breaker closed.
-            mixed = _order.sample(part, len(part))
-            left.extend(((mixed[:middle], 1), (mixed[middle:], 1)))
-    if answers.failure is not None and not answers.missed:
-        answers.failure = None  # all were answered in the end
-    if answers.failure is not None and not answers.parts:
-        raise answers.failure
-    return answers
+            except Rejected as error:
+                if len(part) > 1:
+                    splits += 1
+                    if splits > SPLITS_MAX:
+                        raise
+                    left.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
+                    continue
+                self._refused(part[0], error)
+            self._doubtful.difference_update(part)
+            answered = True
+        return answered
