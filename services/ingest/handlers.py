@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from libs.common.messages import ReconcileRequested
+from services.ingest.roster import UnreadWalletsError
 
 POLLED_HOURS_MAX: Final = 1
 """A wish that reaches further back than this becomes a backfill, which survives restarts and keeps no poll waiting."""
@@ -26,14 +27,21 @@ class Backfills(Protocol):
 def on_reconcile_requested(
     poller: Polls, backfills: Backfills
 ) -> Callable[[Sequence[ReconcileRequested]], Awaitable[None]]:
-    """Return the handler of wishes: a poll is awaited, a backfill only recorded."""
+    """Return the handler of wishes: a poll is awaited, a backfill only recorded.
+
+    A wallet that cannot be read keeps no other wish waiting: for it a backfill is recorded.
+    """
 
     async def handle(batch: Sequence[ReconcileRequested]) -> None:
         for request in batch:
             wallet = request.wallet.lower() if request.wallet else None
             if request.hours is not None and request.hours > POLLED_HOURS_MAX:
                 await backfills.ask(wallet, request.hours, request.requested_by)
-            else:
+                continue
+            try:
                 await poller.poll_now(wallet, None if request.hours is None else request.hours * 3600)
+            except UnreadWalletsError as error:
+                for unread in error.wallets:
+                    await backfills.ask(unread, request.hours or POLLED_HOURS_MAX, request.requested_by)
 
     return handle

@@ -22,7 +22,7 @@ from services.ingest.core.polling import (
     retry_delay,
 )
 from services.ingest.reading import Follow
-from services.ingest.roster import NotFollowedError, Roster
+from services.ingest.roster import NotFollowedError, Roster, UnreadWalletsError
 from services.ingest.turn import Turn, Turns, earlier
 from services.ingest.walk import Activity, Listings, parts_of
 
@@ -97,7 +97,8 @@ class Poller:
     async def poll_now(self, wallet: str | None, seconds: int | None) -> None:
         """Poll `wallet` (None: all) now, reaching `seconds` back, and return when that is done.
 
-        Raises NotFollowedError for a wallet that is not followed, Unavailable when the API could not be asked.
+        Raises NotFollowedError for a wallet that is not followed, UnreadWalletsError for those the API could not be
+        asked about, and Unavailable where it could not about any of several.
         """
         if wallet is not None and wallet not in self._roster.follows:
             raise NotFollowedError(wallet)
@@ -109,9 +110,13 @@ class Poller:
             self._wallets[each].waiting.append(done[-1])
         self._wish(wanted, seconds)
         results = await asyncio.gather(*done, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        failed = {each: result for each, result in zip(wanted, results, strict=True) if isinstance(result, Exception)}
+        unread = [each for each, error in failed.items() if isinstance(error, Unavailable)]
+        if unread and (len(unread) < len(wanted) or len(wanted) == 1):
+            raise UnreadWalletsError(unread, failed[unread[0]])
+        for error in failed.values():
+            if wallet is not None or isinstance(error, Unavailable):
+                raise error
 
     async def run(self, progress: Callable[[], None]) -> None:
         """Start the polls that are due, for ever."""

@@ -1,7 +1,7 @@
 """Whom we follow, looked up every second, so that a new follow needs no restart."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -12,6 +12,14 @@ from services.ingest.reading import Follow
 LOOK_SECONDS: Final = 1.0
 
 _log = structlog.get_logger()
+
+
+class UnreadWalletsError(Unavailable):
+    """Some wallets could not be read now; the others, if there were any, could."""
+
+    def __init__(self, wallets: Sequence[str], error: Exception) -> None:
+        super().__init__(f"{len(wallets)} wallets could not be read, the first because of: {error}")
+        self.wallets = wallets
 
 
 class NotFollowedError(Rejected):

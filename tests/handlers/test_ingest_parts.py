@@ -211,7 +211,7 @@ async def test_a_wallet_another_replica_has_just_polled_is_left_alone() -> None:
         assert len(stage.api.asked) == 2
 
 
-async def test_a_request_is_done_when_its_poll_is_and_fails_with_it() -> None:
+async def test_a_request_is_done_when_its_poll_is_and_becomes_a_backfill_where_it_fails() -> None:
     stage = Stage(await roster_of(WALLET))
     backfills = FakeBackfills()
     handle = on_reconcile_requested(stage.poller, backfills)
@@ -220,13 +220,36 @@ async def test_a_request_is_done_when_its_poll_is_and_fails_with_it() -> None:
         await handle([request])
         assert stage.api.asked[-1] == (WALLET, stage.epoch(-3600))
         stage.api.trouble = Unavailable("down")
-        with pytest.raises(Unavailable):
-            await handle([request])
+        await handle([request])
+        assert backfills.asked == [(WALLET, 1)]
+        backfills.asked.clear()
         stage.api.trouble = None
         with pytest.raises(Rejected, match="followed wallet"):
             await handle([request.model_copy(update={"wallet": OTHER})])
         await handle([request.model_copy(update={"hours": 2})])
     assert backfills.asked == [(WALLET, 2)]
+
+
+async def test_a_wallet_that_cannot_be_read_keeps_no_request_for_all_waiting() -> None:
+    stage = Stage(await roster_of(WALLET, OTHER))
+    backfills = FakeBackfills()
+    handle = on_reconcile_requested(stage.poller, backfills)
+    request = ReconcileRequested(wallet=None, hours=None, requested_by="t", occurred_at=NOON, observed_at=NOON)
+    activity = stage.api.activity
+
+    async def stumble(wallet: str, **asked: Any) -> ActivityListing:
+        if wallet == WALLET:
+            raise Unavailable("a cursor that loops")
+        return await activity(wallet, **asked)
+
+    stage.api.activity = stumble  # type: ignore[method-assign]
+    async with running(stage.poller.run(lambda: None)):
+        await handle([request])
+        assert backfills.asked == [(WALLET, 1)]
+        stage.api.trouble = Unavailable("down")
+        with pytest.raises(Unavailable):
+            await handle([request])
+    assert backfills.asked == [(WALLET, 1)]
 
 
 async def test_a_request_is_not_taken_for_done_when_the_poller_stops() -> None:
