@@ -132,7 +132,7 @@ class _Parts:
             self._poller.reach_back_after_reconnect,
             self.chain_contact,
         )
-        handler = on_reconcile_requested(self._poller, self._backfiller)
+        handler = on_reconcile_requested(self._poller, self._backfiller, self._markets)
         frame.bus.consume(RECONCILE_REQUESTED, SERVICE, handler, batch_max=20, timeout_seconds=RECONCILE_SECONDS_MAX)
 
     def work(self) -> dict[str, Coroutine[Any, Any, None]]:

@@ -24,8 +24,15 @@ class Backfills(Protocol):
         """Record the wish."""
 
 
+class Unknowns(Protocol):
+    """The part of the markets that looks again."""
+
+    def ask_again(self) -> None:
+        """Ask now for everything that is still unknown."""
+
+
 def on_reconcile_requested(
-    poller: Polls, backfills: Backfills
+    poller: Polls, backfills: Backfills, markets: Unknowns
 ) -> Callable[[Sequence[ReconcileRequested]], Awaitable[None]]:
     """Return the handler of wishes: a poll is awaited, a backfill only recorded.
 
@@ -35,6 +42,8 @@ def on_reconcile_requested(
     async def handle(batch: Sequence[ReconcileRequested]) -> None:
         for request in batch:
             wallet = request.wallet.lower() if request.wallet else None
+            if wallet is None:
+                markets.ask_again()
             if request.hours is not None and request.hours > POLLED_HOURS_MAX:
                 await backfills.ask(wallet, request.hours, request.requested_by)
                 continue

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from libs.common.domain.errors import Rejected, Unavailable
-from libs.common.domain.market import MarketFacts
+from libs.common.domain.market import OUTCOMES_MIN, MarketFacts
 from services.ingest.catalogue import Catalogue, ask_about
 from services.ingest.turn import Turns
 
@@ -75,7 +75,7 @@ class _Wish:
 
     due: float
     tries: int = 0
-    answered: bool = False
+    answered_at: datetime | None = None
 
 
 class Markets:
@@ -129,6 +129,12 @@ class Markets:
                 self._hints[asset_id] = condition_id
         while len(self._hints) > WANTED_MAX:
             self._hints.popitem(last=False)
+
+    def ask_again(self) -> None:
+        """Ask now for everything that is still unknown."""
+        for wish in (*self._tokens_wanted.values(), *self._conditions_wanted.values()):
+            wish.due = self._clock()
+        self._wanted.set()
 
     async def run(self) -> None:
         """Look up what is wanted as soon as it is wanted, for ever."""
@@ -203,8 +209,9 @@ class Markets:
         stale = await self._shelf.stale(now - self._refresh, now - RECENT, REFRESHED_MAX)
         failure = await ask_about(self._gamma.markets_by_condition, stale, self._keep)
         wishes = [*self._tokens_wanted.values(), *self._conditions_wanted.values()]
-        if self._looked_at == now and all(wish.answered for wish in wishes):
-            await self._shelf.note(ASKED, now)
+        answered = [wish.answered_at for wish in wishes if wish.answered_at]
+        if self._looked_at == now and len(answered) == len(wishes):
+            await self._shelf.note(ASKED, min([now, *answered]))
         if failure:
             raise failure
         return len(stale)
@@ -229,7 +236,8 @@ class Markets:
         if any(outcome.asset_id not in self._condition_of for market in kept for outcome in market.outcomes):
             await self._shelf.note(LEARNED, now)
         for market in kept:
-            self._remember_condition(market.condition_id)
+            if len(market.outcomes) >= OUTCOMES_MIN:
+                self._remember_condition(market.condition_id)
             self._learn({outcome.asset_id: market.condition_id for outcome in market.outcomes})
             _log.debug("market_read", condition_id=market.condition_id, slug=market.slug)
 
@@ -255,8 +263,8 @@ class Markets:
             if name in known:
                 wanted.pop(name, None)
             elif wish := wanted.get(name):
-                wish.tries = wish.tries + 1 if answered == wish.answered else 1
-                wish.answered = wish.answered or answered
+                wish.tries = wish.tries + 1 if answered == bool(wish.answered_at) else 1
+                wish.answered_at = self._now() if answered else wish.answered_at
                 wish.due = self._clock() + min(most, RETRY_SECONDS_FIRST * 2 ** min(wish.tries - 1, 10))
 
     def _learn(self, conditions: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from libs.common.domain.errors import Rejected, Unavailable
 from libs.common.domain.kinds import EventKind, EventStatus, Role, Side, Source
-from libs.common.domain.market import MarketFacts, Outcome, PartlyReadError
+from libs.common.domain.market import OUTCOMES_MIN, MarketFacts, Outcome, PartlyReadError
 from libs.common.messages import EventDetected, ReconcileRequested
 from libs.common.upstream.activity import decode_activity_row
 from libs.common.upstream.data_api import ActivityListing
@@ -126,6 +126,10 @@ class FakeListings:
 class FakeBackfills:
     def __init__(self) -> None:
         self.asked: list[tuple[str | None, int]] = []
+        self.asked_again = 0
+
+    def ask_again(self) -> None:
+        self.asked_again += 1
 
     async def ask(self, wallet: str | None, hours: int, asked_by: str) -> None:
         self.asked.append((wallet, hours))
@@ -214,7 +218,7 @@ async def test_a_wallet_another_replica_has_just_polled_is_left_alone() -> None:
 async def test_a_request_is_done_when_its_poll_is_and_becomes_a_backfill_where_it_fails() -> None:
     stage = Stage(await roster_of(WALLET))
     backfills = FakeBackfills()
-    handle = on_reconcile_requested(stage.poller, backfills)
+    handle = on_reconcile_requested(stage.poller, backfills, backfills)
     request = ReconcileRequested(wallet=WALLET, hours=1, requested_by="t", occurred_at=NOON, observed_at=NOON)
     async with running(stage.poller.run(lambda: None)):
         await handle([request])
@@ -233,7 +237,7 @@ async def test_a_request_is_done_when_its_poll_is_and_becomes_a_backfill_where_i
 async def test_a_wallet_that_cannot_be_read_keeps_no_request_for_all_waiting() -> None:
     stage = Stage(await roster_of(WALLET, OTHER))
     backfills = FakeBackfills()
-    handle = on_reconcile_requested(stage.poller, backfills)
+    handle = on_reconcile_requested(stage.poller, backfills, backfills)
     request = ReconcileRequested(wallet=None, hours=None, requested_by="t", occurred_at=NOON, observed_at=NOON)
     activity = stage.api.activity
 
@@ -245,7 +249,7 @@ async def test_a_wallet_that_cannot_be_read_keeps_no_request_for_all_waiting() -
     stage.api.activity = stumble  # type: ignore[method-assign]
     async with running(stage.poller.run(lambda: None)):
         await handle([request])
-        assert backfills.asked == [(WALLET, 1)]
+        assert (backfills.asked, backfills.asked_again) == ([(WALLET, 1)], 1)
         stage.api.trouble = Unavailable("down")
         with pytest.raises(Unavailable):
             await handle([request])
@@ -342,7 +346,8 @@ class FakeShelf:
         return {each: known[each] for each in asset_ids if each in known}
 
     async def known_conditions(self, condition_ids: Iterable[str]) -> set[str]:
-        return set(condition_ids) & self.markets.keys()
+        known = {name for name, market in self.markets.items() if len(market.outcomes) >= OUTCOMES_MIN}
+        return known.intersection(condition_ids)
 
     async def nameless(
         self, since: datetime, limit: int, besides: tuple[Iterable[str], Iterable[str]]
@@ -567,6 +572,37 @@ async def test_it_is_noted_when_all_that_is_unknown_was_asked_for_and_when_somet
     shop.markets.want(["11"])
     await shop.markets.look_up()
     assert shop.shelf.notes.keys() == {ASKED, LEARNED}
+
+
+async def test_a_market_of_one_outcome_is_asked_for_until_it_has_two() -> None:
+    shop = Shop()
+    one, two = facts_of(1, outcomes=(Outcome("11", 0, "Yes"),)), facts_of(1)
+    told = [one, one, two]
+    shop.gamma.markets_by_condition = lambda _: _soon([told.pop(0)])  # type: ignore[assignment]
+    shop.markets.want([], ["0xc1"])
+    for shop.seconds in range(10):
+        await shop.markets.look_up()
+    assert told == []
+    assert shop.shelf.markets["0xc1"] == two
+
+
+async def _soon(markets: list[MarketFacts]) -> list[MarketFacts]:
+    return markets
+
+
+async def test_what_is_noted_is_when_the_last_answer_came_and_not_when_that_was_looked_at() -> None:
+    shop = Shop(1)
+    clock = {"now": NOON}
+    shop.markets._now = lambda: clock["now"]  # as a process's clock would go on
+    shop.markets.want(["21"])
+    await shop.markets.look_up()
+    clock["now"], shop.seconds = NOON + timedelta(seconds=0.5), 0.5
+    await shop.markets.refresh()
+    assert shop.shelf.notes == {ASKED: NOON}
+    shop.markets.ask_again()
+    await shop.markets.look_up()
+    await shop.markets.refresh()
+    assert shop.shelf.notes == {ASKED: clock["now"]}
 
 
 async def test_it_is_noted_that_nothing_is_left_to_ask_for() -> None:

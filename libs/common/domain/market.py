@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 from libs.common.domain.errors import Unavailable
 
@@ -15,6 +16,10 @@ class Outcome:
     asset_id: str
     index: int
     name: str
+
+
+OUTCOMES_MIN: Final = 2
+"""A market with fewer is not told yet: nothing can be split or merged in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from libs.common.db.checkpoints import save_checkpoint
 from libs.common.db.engine import transaction
 from libs.common.db.tables.markets import Market, OutcomeAsset
-from libs.common.domain.market import MarketFacts
+from libs.common.domain.market import OUTCOMES_MIN, MarketFacts
 from services.ingest.store.turns import SERVICE
 
 _MARKET: Final = Market.__table__  # type: ignore[attr-defined]
@@ -48,7 +48,7 @@ _NAMELESS_CONDITIONS: Final = text(
       SELECT condition_id FROM activity_event
       WHERE detect_time > :since AND kind IN ('SPLIT', 'MERGE', 'REDEEM', 'CONVERSION') AND condition_id <> ''
       UNION ALL SELECT condition_id FROM waiting_event) e
-    WHERE NOT EXISTS (SELECT FROM market m WHERE m.condition_id = e.condition_id)
+    WHERE (SELECT count(*) FROM outcome_asset o WHERE o.condition_id = e.condition_id) < 2
       AND e.condition_id <> ALL(CAST(:wanted AS text[]))
     LIMIT :limit
     """
@@ -56,8 +56,11 @@ _NAMELESS_CONDITIONS: Final = text(
 _OF_ASSETS: Final = select(_ASSET.c.asset_id, _ASSET.c.condition_id).where(
     _ASSET.c.asset_id == func.any(bindparam("assets", type_=ARRAY(Text)))
 )
-_CONDITIONS: Final = select(_MARKET.c.condition_id).where(
-    _MARKET.c.condition_id == func.any(bindparam("conditions", type_=ARRAY(Text)))
+_CONDITIONS: Final = (
+    select(_ASSET.c.condition_id)
+    .where(_ASSET.c.condition_id == func.any(bindparam("conditions", type_=ARRAY(Text))))
+    .group_by(_ASSET.c.condition_id)
+    .having(func.count() >= OUTCOMES_MIN)
 )
 
 
@@ -101,7 +104,7 @@ class MarketStore:
             return {row.asset_id: row.condition_id for row in rows}
 
     async def known_conditions(self, condition_ids: Iterable[str]) -> set[str]:
-        """Return those of the conditions whose market is known."""
+        """Return those of the conditions whose market is known, with two outcomes at least."""
         async with transaction(self._engine) as connection:
             return set(await connection.scalars(_CONDITIONS, {"conditions": list(condition_ids)}))
 
