@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -34,8 +35,8 @@ BATCH_MAX: Final = 200
 REST_SECONDS: Final = 0.25
 """Postings of this time share a transaction, for whose end decisions wait. None needs them sooner, as decisions count
 what is not posted yet."""
-POOL_SIZE: Final = 6
-"""Four consumers, the looks and the heartbeat; each uses one connection at a time."""
+POOL_SIZE: Final = 8
+"""Four consumers, three looks and the heartbeat; each uses one connection at a time."""
 
 _log = structlog.get_logger()
 
@@ -43,18 +44,18 @@ _log = structlog.get_logger()
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run one ledger until `stop`; several share the work."""
     async with opened_frame(SERVICE, settings, pool_size=POOL_SIZE) as frame:
-        frame.health.require("looks", within_seconds=30)
         books, sweeps = Books(frame.engine), Sweeps(frame.engine)
         _consume(frame.bus, books)
 
-        async def look() -> None:
+        async def open_portfolios() -> None:
             report_posted(await books.open_portfolios(), [])
-            try:
-                report_posted(await books.post_waiting(), [])
-                metrics.EVENTS_WAITING.set(await books.waiting())
-            finally:  # what cannot be posted keeps nobody from being valued
-                metrics.SNAPSHOTS_WRITTEN.inc(await books.revalue_minute())
-            frame.health.progress("looks")
+
+        async def post_waiting() -> None:
+            report_posted(await books.post_waiting(), [])
+            metrics.EVENTS_WAITING.set(await books.waiting())
+
+        async def value_minute() -> None:
+            metrics.SNAPSHOTS_WRITTEN.inc(await books.revalue_minute())
 
         async def sweep() -> None:
             await _sweep(frame.bus, sweeps)
@@ -63,7 +64,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
         await frame.bus.start()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_every(LOOK_SECONDS, stop, look))
+            for name, look in {"portfolios": open_portfolios, "waiting": post_waiting, "minutes": value_minute}.items():
+                frame.health.require(name, within_seconds=30)
+                tasks.create_task(_every(LOOK_SECONDS, stop, look, partial(frame.health.progress, name)))
             tasks.create_task(_every(SWEEP_SECONDS, stop, sweep))
             tasks.create_task(_every(THIN_SECONDS, stop, thinning.look))
 
@@ -76,11 +79,14 @@ def _consume(bus: Bus, books: Books) -> None:
     bus.consume(MARKS_UPDATED, SERVICE, on_marks_updated(books, metrics.SNAPSHOTS_WRITTEN.inc), batch_max=BATCH_MAX)
 
 
-async def _every(seconds: float, stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
+async def _every(
+    seconds: float, stop: asyncio.Event, work: Callable[[], Awaitable[None]], done: Callable[[], None] = lambda: None
+) -> None:
     """Do `work` now and then every `seconds` until `stop`; a failure only delays it, and postings go on."""
     while not stop.is_set():
         try:
             await work()
+            done()
         except Unavailable as error:
             _log.warning("look_delayed", error=str(error)[:200])
         except Exception as error:  # noqa: BLE001  of no use to end the process: the next one would meet the same rows

@@ -383,6 +383,7 @@ async def test_a_split_of_an_unknown_market_waits_alone(world: World) -> None:
     told = list((await verify(world.database.url())).lines())
     assert told[-1] == "not in the books yet: 1 splits and merges that wait for their market"
     await world.market()
+    assert any("booked and not posted in shadow" in line for line in await world.violations())
     assert sum((await world.books.post_waiting()).posted.values()) == 2
     assert (await world.books.waiting(), sum((await world.books.post_waiting()).posted.values())) == (0, 0)
     assert await world.post(split, kind=EventKind.SPLIT) == 0

@@ -157,5 +157,9 @@ async def test_what_waits_is_posted_when_its_market_is_learned_though_another_lo
         await eventually(lambda: posted(1))
         await world.market()
         await eventually(lambda: posted(3))
-    assert await world.books.waiting() == 0
+
+        async def nobody_waits() -> bool:
+            return await world.books.waiting() == 0
+
+        await eventually(nobody_waits)
     assert await world.violations() == []

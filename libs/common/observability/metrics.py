@@ -77,7 +77,9 @@ GROUPS_WAITING = _gauge("groups_waiting", "Closed groups waiting for their decis
 BOOKS_FETCHED = _counter("books_fetched", "Books fetched for a decision, by outcome", ("outcome",))
 
 # ledger
-EVENTS_WAITING = _gauge("ledger_events_waiting", "Splits and merges whose market nobody knows yet")
+EVENTS_WAITING = _gauge(
+    "ledger_events_waiting", "Splits and merges that wait for their market; every replica tells all"
+)
 ENTRIES_POSTED = _counter("ledger_entries_posted", "Ledger entries, by scope and type", ("scope", "type"))
 POSTING_LAG = _seconds("posting_lag", "From the decision or detection to the posted entries", ("scope",), LAG)
 SNAPSHOTS_WRITTEN = _counter("portfolio_snapshots_written", "Portfolio snapshots written")

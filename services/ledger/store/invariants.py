@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from libs.common.db import figures
+from services.ledger.store.excused import given_up, waits_for_market
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +19,6 @@ class Invariant:
     unit: str
     counted: str
     violations: str
-
-
-def _given_up(subject: str) -> str:
-    return f"EXISTS (SELECT FROM dead_letter d WHERE d.subject = {subject} AND d.status <> 'REPLAYED')"
 
 
 _POSITION: Final = "f.scope || coalesce(' ' || u.label, '')"
@@ -136,7 +133,7 @@ FROM expected e FULL JOIN posted p USING (ref_id, entry_type, asset_id)
 WHERE (e.shares, e.cash) IS DISTINCT FROM (p.shares, p.cash)
 UNION ALL
 SELECT 'attempt ' || a.id || ': decided EXECUTE at ' || a.decided_at || ' and not posted' FROM copy_attempt a
-WHERE a.decision = 'EXECUTE' AND a.posted_at IS NULL AND a.decided_at < :settled AND NOT {_given_up("a.id::text")}
+WHERE a.decision = 'EXECUTE' AND a.posted_at IS NULL AND a.decided_at < :settled AND NOT {given_up("a.id::text")}
 """  # noqa: S608
 
 _BOOKED: Final = """
@@ -170,8 +167,8 @@ SELECT CASE
        || ' for ' || p.cash || ', of which ' || p.net_shares || ' shares and ' || p.net_cash || ' cash stand' END
 FROM events v FULL JOIN posted p ON p.ref_id = v.id::text
 WHERE v.id IS NULL
-   OR (p.ref_id IS NULL AND v.detect_time < :settled AND NOT {_given_up("v.id::text")}
-       AND NOT EXISTS (SELECT FROM waiting_event w WHERE w.event_id = v.id))
+   OR (p.ref_id IS NULL AND v.detect_time < :settled AND NOT {given_up("v.id::text")}
+       AND NOT {waits_for_market("v.id")})
    OR (p.ref_id IS NOT NULL AND (p.shares <> v.shares OR abs(p.cash - v.cash) > v.tolerance))
    OR (v.status = 'REVERSED' AND v.detect_time < :settled AND (p.net_shares <> 0 OR p.net_cash <> 0))
    OR (v.status <> 'REVERSED' AND (p.net_shares <> p.shares OR p.net_cash <> p.cash))
@@ -188,14 +185,14 @@ SELECT coalesce(s.kind, p.entry_type) || ' of ref ' || coalesce(s.ref_id, p.ref_
        || coalesce(p.shares::text, 'none') || ' for ' || coalesce(p.cash::text, 'none')
 FROM position_sync s
 FULL JOIN posted p ON (p.user_id, p.ref_id, p.entry_type, p.asset_id) = (s.user_id, s.ref_id, s.kind, s.asset_id)
-WHERE s.id IS NULL OR (p.ref_id IS NULL AND s.detect_time < :settled AND NOT {_given_up("s.id::text")})
+WHERE s.id IS NULL OR (p.ref_id IS NULL AND s.detect_time < :settled AND NOT {given_up("s.id::text")})
    OR (p.ref_id IS NOT NULL AND (p.shares, p.cash) <> (s.share_delta_micros, s.cash_delta_micros))
 """  # noqa: S608
 
 _GROUPED: Final = f"""
 SELECT e.kind || ' ' || e.id || ': booked and in no group' FROM ({_BOOKED}) e
 WHERE e.status = 'CANONICAL' AND e.incarnation = 0 AND e.detect_time < :settled
-  AND NOT EXISTS (SELECT FROM event_group_member m WHERE m.event_id = e.id) AND NOT {_given_up("e.id::text")}
+  AND NOT EXISTS (SELECT FROM event_group_member m WHERE m.event_id = e.id) AND NOT {given_up("e.id::text")}
 """  # noqa: S608
 
 _DECIDED: Final = f"""
@@ -203,7 +200,7 @@ SELECT 'group ' || g.id || ': ' || count(a.id) || ' attempts in ' || s.scope FRO
 CROSS JOIN (VALUES ('EXEC_USER'), ('EXEC_GLOBAL')) AS s (scope)
 LEFT JOIN copy_attempt a ON a.group_id = g.id AND a.scope = s.scope
 GROUP BY g.id, g.closed_at, s.scope
-HAVING count(a.id) > 1 OR (count(a.id) = 0 AND g.closed_at < :settled AND NOT {_given_up("g.id::text")})
+HAVING count(a.id) > 1 OR (count(a.id) = 0 AND g.closed_at < :settled AND NOT {given_up("g.id::text")})
 """  # noqa: S608
 
 _SETTLED: Final = f"""
@@ -212,7 +209,7 @@ SELECT {_POSITION} || ', asset ' || x.asset_id || ': ' || x.share_micros || ' sh
 FROM position x {_OWNER}
 JOIN outcome_asset o ON o.asset_id = x.asset_id
 JOIN market_resolution r ON r.condition_id = o.condition_id
-WHERE x.share_micros <> 0 AND r.observed_at < :settled AND NOT {_given_up("r.condition_id")}
+WHERE x.share_micros <> 0 AND r.observed_at < :settled AND NOT {given_up("r.condition_id")}
 """  # noqa: S608
 
 _PAID: Final = f"""
@@ -251,7 +248,7 @@ CROSS JOIN LATERAL (
   SELECT coalesce(p.log_index, l.log_index) AS posted, coalesce(e.log_index, e.ordinal) AS told) v
 WHERE l.scope = 'SHADOW_USER' AND l.entry_type = 'TRADE_FILL' AND v.posted <> v.told AND NOT EXISTS (
   SELECT FROM event_sighting s WHERE s.event_id = e.id AND s.source = 'CHAIN' AND s.seen_at >= :settled)
-  AND NOT {_given_up("e.id::text")}
+  AND NOT {given_up("e.id::text")}
 """  # noqa: S608
 
 _COUNT: Final = "SELECT count(*) FROM "
