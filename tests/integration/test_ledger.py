@@ -567,6 +567,7 @@ async def test_resolutions_nobody_committed_are_rejected_and_unknown_outcomes_ar
     await world.market()
     assert [message.condition_id for message in await sweeps.resolutions(later, 100)] == [CONDITION]
     assert sum((await world.books.settle([CONDITION])).posted.values()) == 1
+    assert await world.position(Scope.SHADOW_USER) == (0, 0, 5)
 
 
 async def test_marks_and_minutes_write_snapshots_of_holders(world: World) -> None:

@@ -212,18 +212,6 @@ async def test_a_crash_between_a_late_fill_and_its_settlement_is_swept_up(
     assert await world.violations() == []
 
 
-async def test_what_was_posted_before_its_market_was_known_settles_once_it_is(database: Database) -> None:
-    world = World(database)
-    await world.follow()
-    await world.post(await world.fill("BUY", 10, 5))
-    await world.resolve(MICROS, 0)
-    with pytest.raises(Unavailable, match="not known yet"):
-        (await world.books.settle([CONDITION])).raise_for_left_out()
-    await world.market()
-    await world.books.settle([CONDITION])
-    assert await world.position(Scope.SHADOW_USER) == (0, 0, 5)
-
-
 async def test_an_attempt_in_flight_at_the_settlement_is_paid_once_in_both_scopes(world: World) -> None:
     await world.follow(HERON, minutes=1)
     waiting = {
