@@ -6,7 +6,7 @@ text. Source: reference section 2.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from libs.common.domain.book import Book, Level
 from libs.common.domain.errors import PartlyAnswered, Rejected, Unavailable
@@ -31,8 +31,6 @@ SIZE_MAX: Final = 10**12
 LEVELS_MAX: Final = 5_000
 
 _VERSION = re.compile("[!-~]{1,80}")
-
-T = TypeVar("T")
 
 
 def _levels(value: object, *, field: str, falling: bool) -> tuple[Level, ...]:
